@@ -1,0 +1,60 @@
+package cert
+
+import (
+	"encoding/hex"
+	"math/big"
+	"strings"
+
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+)
+
+// MaxSerialOctets is the longest serial number that RFC 5280 section 4.1.2.2 lets
+// a relying party meet.
+const MaxSerialOctets = 20
+
+// Serial is a certificate serial number: its magnitude, big-endian, without
+// leading zero octets. It is comparable and orders like a string of octets.
+type Serial string
+
+// SerialOf returns the Serial of a positive integer.
+func SerialOf(n *big.Int) Serial { return Serial(n.Bytes()) }
+
+// ParseSerial reads hexadecimal octets, upper or lower case, separated by ":" or
+// "-" or by nothing.
+func ParseSerial(text string) (Serial, error) {
+	if len(text) > 3*(MaxSerialOctets+1) {
+		return "", fault.Field("serial_number", "must be at most %d octets in hexadecimal", MaxSerialOctets)
+	}
+	digits := strings.NewReplacer(":", "", "-", "").Replace(strings.TrimSpace(text))
+	raw, err := hex.DecodeString(digits)
+	if err != nil || len(raw) == 0 {
+		return "", fault.Field("serial_number", "must be hexadecimal octets such as 17:5f:0a")
+	}
+	trimmed := strings.TrimLeft(string(raw), "\x00")
+	if trimmed == "" || len(trimmed) > MaxSerialOctets {
+		return "", fault.Field("serial_number", "must be positive and at most %d octets", MaxSerialOctets)
+	}
+	return Serial(trimmed), nil
+}
+
+// Big returns the serial as an integer.
+func (s Serial) Big() *big.Int { return new(big.Int).SetBytes([]byte(s)) }
+
+// String returns lower-case hexadecimal octets separated by ":".
+func (s Serial) String() string { return colonHex([]byte(s)) }
+
+// Hyphenated returns lower-case hexadecimal octets separated by "-", the form
+// that suits a path.
+func (s Serial) Hyphenated() string { return strings.ReplaceAll(s.String(), ":", "-") }
+
+func colonHex(raw []byte) string {
+	if len(raw) == 0 {
+		return ""
+	}
+	const digits = "0123456789abcdef"
+	out := make([]byte, 0, 3*len(raw))
+	for _, b := range raw {
+		out = append(out, digits[b>>4], digits[b&15], ':')
+	}
+	return string(out[:len(out)-1])
+}
