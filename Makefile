@@ -1,0 +1,40 @@
+# Thin on purpose: each target is one script, so that what it does can be read and
+# run without make.
+
+.PHONY: demo dev build unit test check bench fuzz vault docs tools deps
+
+demo: ## the whole story on this machine: token, root, issuing CA, certificate, CRL, OCSP
+	@scripts/demo
+
+dev: ## a dev server with the engine mounted at pki/, until Ctrl-C
+	@scripts/dev
+
+build: ## bin/<name> for each folder in cmd/
+	@scripts/build
+
+unit: ## tests that need no Vault server
+	@scripts/unit
+
+test: ## everything, race detector on, a real Vault server and SoftHSM tokens included
+	@scripts/test
+
+check: ## format, vet, linters, import table, generated docs, build without cgo
+	@scripts/check
+
+bench: ## benchmarks of the rooms; BENCH=regexp, COUNT=n, OLD=file compares
+	@scripts/bench
+
+fuzz: ## every fuzzer for FUZZTIME (30s)
+	@scripts/fuzz
+
+vault: ## bin/vault for the tests, unless VAULT_BIN or PATH has one
+	@scripts/vault
+
+docs: ## write docs/reference anew
+	@scripts/docs
+
+tools: ## bin/tools: the linters, pinned in scripts/tools/go.mod
+	@scripts/install-tools
+
+deps: ## the Debian packages that tests and demo call
+	@scripts/deps

@@ -1,0 +1,65 @@
+# Sourced by every script: strict mode, the repository's root as working directory,
+# and the few functions that they share.
+# shellcheck shell=bash
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# The Go in PATH is the one that builds; a go.mod must not fetch another.
+export GOTOOLCHAIN=local
+
+plugin=vault-plugin-secrets-enterprise-pki
+
+# say LINE... prints to standard error, away from what a caller captures.
+say() { printf '%s\n' "$*" >&2; }
+
+# die LINE... says why and ends the script.
+die() {
+	say "$(basename "$0"): $*"
+	exit 1
+}
+
+# version prints the version of a build: the tag of this commit, or the coming
+# release with the commit as its build metadata. Vault takes only semantic versions.
+version() {
+	local tag commit
+	if tag=$(git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null); then
+		printf '%s\n' "$tag"
+		return
+	fi
+	commit=$(git rev-parse --short=12 HEAD 2>/dev/null) || commit=unknown
+	printf 'v%s-dev+%s\n' "$(next_release)" "$commit"
+}
+
+# next_release prints the version that CHANGELOG.md is collecting changes for.
+next_release() {
+	sed -n 's/^## \[Unreleased\] - \([0-9.]*\)$/\1/p' CHANGELOG.md | head -n 1
+}
+
+# fingerprint FILE... prints one hash over the files and the Go version: what a
+# stamp file holds to tell whether a binary was built from them.
+fingerprint() { { go version && cat -- "$@"; } | sha256sum | cut -d' ' -f1; }
+
+# vault_binary prints the Vault server to use: VAULT_BIN, bin/vault or one on PATH.
+vault_binary() {
+	if [ -n "${VAULT_BIN:-}" ]; then
+		[ -x "$VAULT_BIN" ] || die "VAULT_BIN=$VAULT_BIN is not an executable file"
+		printf '%s\n' "$VAULT_BIN"
+	elif [ -x bin/vault ]; then
+		printf '%s\n' "$PWD/bin/vault"
+	else
+		command -v vault
+	fi
+}
+
+# free_port prints a TCP port of the loopback address that nobody listens on now.
+free_port() {
+	local port
+	for port in $(shuf -i 20000-32000 -n 50); do
+		if ! (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+			printf '%s\n' "$port"
+			return
+		fi
+	done
+	die "no free port found between 20000 and 32000"
+}
