@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -83,8 +84,7 @@ func Start(config Config) (*Server, error) {
 	}
 	s := &Server{Dir: dir, Log: filepath.Join(dir, "vault.log"), binary: binary, exited: make(chan struct{})}
 	if err := s.start(config); err != nil {
-		tail := tailOf(s.Log, 0)
-		return nil, fmt.Errorf("starting the Vault server: %w (stopping it: %v)\n%s", err, s.Stop(), tail)
+		return nil, errors.Join(fmt.Errorf("starting the Vault server: %w\n%s", err, tailOf(s.Log, 0)), s.Stop())
 	}
 	return s, nil
 }

@@ -1,0 +1,130 @@
+package arch_test
+
+import (
+	"slices"
+	"strings"
+)
+
+// room is one package of the module and what it may import of ours. Imports run
+// straight down: every import must be on a lower floor, so rooms on one floor do not
+// know each other.
+type room struct {
+	floor   int
+	path    string // below the module
+	imports string // paths below the module, those of rooms without "backend/"
+}
+
+// rooms is the import table. A new package, or a new import, is a row changed here:
+// the place to argue about it.
+var rooms = []room{
+	{0, "backend/fault", ""},
+	{0, "backend/layout", ""},
+
+	{1, "backend/kv", "fault"},
+	{1, "backend/cert", "fault"},
+
+	{2, "backend/kv/kvtest", "kv"},
+	{2, "backend/profile", "fault cert"},
+	{2, "backend/lint", "fault cert"},
+	{2, "backend/hsm", "fault cert"},
+	{2, "backend/sign", "fault cert"},
+
+	{3, "backend/role", "fault cert profile"},
+	{3, "backend/keyring", "fault cert kv layout hsm"},
+	{3, "backend/ledger", "fault cert kv layout"},
+
+	{4, "backend/issuer", "fault cert kv layout profile lint sign keyring ledger"},
+
+	{5, "backend/catalog", "fault cert kv layout profile lint sign role keyring issuer"},
+
+	{6, "backend/issue", "fault cert profile lint sign role keyring ledger issuer catalog"},
+	{6, "backend/revoke", "fault cert keyring ledger issuer catalog"},
+	{6, "backend/crl", "fault cert kv layout lint sign ledger"},
+	{6, "backend/ocsp", "fault cert kv layout profile lint sign ledger"},
+
+	{7, "backend/fsck", "fault cert kv layout profile lint sign role keyring ledger issuer catalog crl ocsp"},
+
+	{8, "backend", "fault cert kv layout profile lint sign role hsm keyring ledger issuer catalog issue revoke crl ocsp fsck"},
+
+	{9, "paths/schema", "fault cert"},
+
+	{10, "paths", "backend paths/schema fault cert kv layout profile lint sign role hsm keyring ledger issuer catalog issue revoke crl ocsp fsck"},
+
+	{11, "cmd/vault-plugin-secrets-enterprise-pki", "paths"},
+	{11, "cmd/pki-ceremony", "fault cert profile sign hsm crl"},
+
+	{0, "test/token", ""},
+	{12, "test/arch", "layout"},
+	{12, "test/e2e", "test/e2e/harness fault cert"},
+	{11, "test/e2e/harness", ""},
+}
+
+// forTests may be imported by the tests of every room, whatever its floor: the one
+// fake, the checker with which fault walks end, and real tokens.
+var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token"}
+
+// vaultImporters are the folders, with all below them, that may import Vault's SDK
+// and API. Nothing may import Vault itself.
+var vaultImporters = []string{"cmd/vault-plugin-secrets-enterprise-pki", "paths", "test/e2e"}
+
+// rims are the only places where the product takes the time of the clock: one call
+// in the files below each folder.
+var rims = map[string][]string{
+	"the plugin":   {"cmd/vault-plugin-secrets-enterprise-pki", "paths"},
+	"pki-ceremony": {"cmd/pki-ceremony"},
+}
+
+// offline are the commands that link no network code.
+var offline = []string{"cmd/pki-ceremony"}
+
+// The sizes to stay under, in lines and fields.
+const (
+	maxFile         = 400
+	maxFunction     = 60
+	maxTestFunction = 120 // its tables are data
+	maxFields       = 12
+)
+
+// records are structs that hold more fields than maxFields because they are one
+// record of the API or of storage, each with its reason. A struct all of whose fields
+// have a json tag is one and need not be listed.
+var records = map[string]string{
+	"backend/ledger.Record": "the stored record of a certificate",
+	"backend/ledger.Row":    "the columns that questions ask for",
+}
+
+// longFiles are files that may exceed maxFile, each with its reason.
+var longFiles = map[string]string{}
+
+// allowed returns the row's imports as paths below the module.
+func (r room) allowed() []string {
+	var paths []string
+	for _, name := range strings.Fields(r.imports) {
+		top, _, _ := strings.Cut(name, "/")
+		if !slices.Contains([]string{"backend", "paths", "cmd", "test"}, top) {
+			name = "backend/" + name
+		}
+		paths = append(paths, name)
+	}
+	return paths
+}
+
+// byPath returns the table by path.
+func byPath() map[string]room {
+	table := map[string]room{}
+	for _, r := range rooms {
+		table[r.path] = r
+	}
+	return table
+}
+
+// below returns every room that a room may reach through its imports.
+func below(path string, table map[string]room, seen map[string]bool) map[string]bool {
+	for _, next := range table[path].allowed() {
+		if !seen[next] {
+			seen[next] = true
+			below(next, table, seen)
+		}
+	}
+	return seen
+}
