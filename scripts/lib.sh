@@ -48,7 +48,7 @@ vault_binary() {
 	elif [ -x bin/vault ]; then
 		printf '%s\n' "$PWD/bin/vault"
 	else
-		command -v vault
+		type -P vault
 	fi
 }
 

@@ -53,6 +53,7 @@ var rooms = []room{
 	{11, "cmd/vault-plugin-secrets-enterprise-pki", "paths"},
 	{11, "cmd/pki-ceremony", "fault cert profile sign hsm crl"},
 
+	{11, "paths/pathstest", "paths"},
 	{0, "test/token", ""},
 	{12, "test/arch", "layout"},
 	{12, "test/e2e", "test/e2e/harness fault cert"},
@@ -60,8 +61,8 @@ var rooms = []room{
 }
 
 // forTests may be imported by the tests of every room, whatever its floor: the one
-// fake, the checker with which fault walks end, and real tokens.
-var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token"}
+// fake, the checker with which fault walks end, real tokens, and a mount in process.
+var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token", "paths/pathstest"}
 
 // vaultImporters are the folders, with all below them, that may import Vault's SDK
 // and API. Nothing may import Vault itself.
@@ -91,6 +92,7 @@ const (
 var records = map[string]string{
 	"backend/ledger.Record": "the stored record of a certificate",
 	"backend/ledger.Row":    "the columns that questions ask for",
+	"backend/ledger.row":    "the same, packed for memory",
 }
 
 // longFiles are files that may exceed maxFile, each with its reason.

@@ -1,0 +1,33 @@
+package e2e_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const plugin = "vault-plugin-secrets-enterprise-pki"
+
+func TestEngineMountsAndDescribesItself(t *testing.T) {
+	mount := vault.Mount(t)
+	help := vault.CLI(t, "path-help", mount+"/")
+	require.Contains(t, help, "roles/")
+	require.NotContains(t, help, "panic")
+}
+
+func TestAllMountsShareOneProcess(t *testing.T) {
+	first, second := vault.Mount(t), vault.Mount(t)
+	vault.CLI(t, "path-help", first+"/")
+	vault.CLI(t, "path-help", second+"/")
+	require.Len(t, vault.Plugins(t, plugin), 1)
+}
+
+func TestKilledPluginComesBack(t *testing.T) {
+	mount := vault.Mount(t)
+	vault.CLI(t, "path-help", mount+"/")
+	vault.KillPlugins(t, plugin)
+	require.Eventually(t, func() bool {
+		return vault.RunCLI(t, "path-help", mount+"/").Code == 0 && len(vault.Plugins(t, plugin)) == 1
+	}, 30*time.Second, 100*time.Millisecond)
+}
