@@ -1,0 +1,241 @@
+package schema
+
+import (
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+)
+
+// givenBits is the most fields that a struct may have.
+const givenBits = 192
+
+// Given says which fields a request gave. A field that was given with its default
+// or empty value counts as given.
+type Given struct {
+	plan *plan
+	bits [givenBits / 64]uint64
+}
+
+func (g *Given) add(i int) { g.bits[i/64] |= 1 << (i % 64) }
+
+func (g *Given) at(i int) bool { return g.bits[i/64]&(1<<(i%64)) != 0 }
+
+// Has reports whether the field was given, under its name or its alias.
+func (g Given) Has(name string) bool {
+	if g.plan == nil {
+		return false
+	}
+	i, known := g.plan.names[name]
+	return known && g.at(i)
+}
+
+// Names lists the given fields in the order of their declaration.
+func (g Given) Names() []string {
+	var names []string
+	for i := range g.plan.fieldsOrNone() {
+		if g.at(i) {
+			names = append(names, g.plan.fields[i].name)
+		}
+	}
+	return names
+}
+
+func (p *plan) fieldsOrNone() []field {
+	if p == nil {
+		return nil
+	}
+	return p.fields
+}
+
+// Decode makes a T with its defaults and sets what data gives. Unknown fields,
+// nulls, wrong types and broken limits are refused with the name of the field.
+func Decode[T any](data map[string]any) (T, Given, error) {
+	var value T
+	given, err := planOf[T]().mustDecode().decode(reflect.ValueOf(&value).Elem(), data, nil, "")
+	return value, given, err
+}
+
+// Merge returns old with those fields replaced by in's that were given: what a
+// PATCH, or a write that keeps what it does not name, leaves behind.
+func Merge[T any](old, in T, given Given) T {
+	p := planOf[T]()
+	from, to := reflect.ValueOf(&in).Elem(), reflect.ValueOf(&old).Elem()
+	for i := range p.fields {
+		if f := &p.fields[i]; given.Has(f.name) {
+			to.FieldByIndex(f.index).Set(from.FieldByIndex(f.index))
+		}
+	}
+	return old
+}
+
+// decode sets dst from data and from what the path captured. prefix stands before
+// the names of fields in messages. The refusal does not depend on the order in
+// which a map is walked.
+func (p *plan) decode(dst reflect.Value, data, captured map[string]any, prefix string) (Given, error) {
+	given := Given{plan: p}
+	for i := range p.fields {
+		if f := &p.fields[i]; f.initial.IsValid() {
+			f.store(dst, cloned(f.initial))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		if err := p.take(dst, &given, name, data[name], captured, prefix); err != nil {
+			return given, err
+		}
+	}
+	for i := range p.fields {
+		f := &p.fields[i]
+		if value, _ := captured[f.name].(string); f.captured && value != "" {
+			if err := f.set(dst, value, prefix+f.name); err != nil {
+				return given, err
+			}
+			given.add(i)
+		}
+		if f.required && (!given.at(i) || f.value(dst).IsZero()) {
+			return given, fault.Field(prefix+f.name, "is required")
+		}
+	}
+	return given, nil
+}
+
+// take sets the one field that data names.
+func (p *plan) take(dst reflect.Value, given *Given, name string, raw any, captured map[string]any, prefix string) error {
+	i, known := p.names[name]
+	if !known {
+		return p.unknown(prefix, name)
+	}
+	f := &p.fields[i]
+	if raw == nil {
+		return fault.Field(prefix+name, "must not be null")
+	}
+	if f.captured {
+		// Clients repeat the path's name in the body. Another name there would make
+		// one request speak of two things (authz-2).
+		if raw != captured[f.name] {
+			return fault.Field(prefix+name, "is part of the path; the request must not name another")
+		}
+		return nil
+	}
+	if given.at(i) {
+		return fault.Field(prefix+f.name, "was given twice, the second time as %s", f.alias)
+	}
+	given.add(i)
+	return f.set(dst, raw, prefix+name)
+}
+
+// set converts raw into the field of the struct dst.
+func (f *field) set(dst reflect.Value, raw any, name string) error {
+	value := reflect.New(f.typ).Elem()
+	if err := f.convert(value, raw, name); err != nil {
+		return err
+	}
+	f.store(dst, value)
+	return nil
+}
+
+// store puts a value of the field's type without pointer into the struct dst.
+func (f *field) store(dst, value reflect.Value) {
+	target := dst.FieldByIndex(f.index)
+	if f.pointer {
+		target.Set(reflect.New(f.typ))
+		target = target.Elem()
+	}
+	target.Set(value)
+}
+
+// value returns the field of the struct src as it is declared.
+func (f *field) value(src reflect.Value) reflect.Value { return src.FieldByIndex(f.index) }
+
+// cloned copies a default so that two requests never share a list.
+func cloned(value reflect.Value) reflect.Value {
+	switch value.Kind() {
+	case reflect.Slice:
+		return reflect.AppendSlice(reflect.MakeSlice(value.Type(), 0, value.Len()), value)
+	case reflect.Map:
+		fresh := reflect.MakeMap(value.Type())
+		for _, key := range value.MapKeys() {
+			fresh.SetMapIndex(key, value.MapIndex(key))
+		}
+		return fresh
+	}
+	return value
+}
+
+// unknown refuses a field and names the nearest one: a misspelled restriction must
+// not disappear (fields-1).
+func (p *plan) unknown(prefix, name string) error {
+	if len(name) > 64 {
+		name = name[:64] + "..."
+	}
+	best, distance := "", 3
+	for candidate := range p.names {
+		d := edits(name, candidate)
+		if d < distance || d == distance && d < 3 && candidate < best {
+			best, distance = candidate, d
+		}
+	}
+	if best != "" {
+		return fault.Field(prefix+name, "is not a known field; did you mean %s?", best)
+	}
+	return fault.Field(prefix+name, "is not a known field")
+}
+
+// edits is the Levenshtein distance of two short names.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// checkSize refuses a request whose values hold more than limit bytes. It only
+// adds up lengths.
+func checkSize(data map[string]any, limit int) error {
+	if size := sizeOf(data, limit); size > limit {
+		return fault.New(fault.TooLarge, "the request's values exceed the %d bytes that this path takes", limit)
+	}
+	return nil
+}
+
+// sizeOf adds up the bytes of names and texts, and stops soon after the limit.
+func sizeOf(raw any, limit int) int {
+	size := 1
+	switch value := raw.(type) {
+	case string:
+		return len(value)
+	case json.Number:
+		return len(value)
+	case []any:
+		for _, element := range value {
+			if size += sizeOf(element, limit-size); size > limit {
+				return size
+			}
+		}
+	case map[string]any:
+		for key, element := range value {
+			if size += len(key) + sizeOf(element, limit-size-len(key)); size > limit {
+				return size
+			}
+		}
+	case []string:
+		return len(strings.Join(value, ","))
+	}
+	return size
+}
