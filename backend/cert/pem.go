@@ -1,0 +1,85 @@
+package cert
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"slices"
+	"strings"
+
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+)
+
+const (
+	pemCertificate = "CERTIFICATE"
+	pemRequest     = "CERTIFICATE REQUEST"
+
+	asn1Sequence = 0x30 // the first octet of any certificate or CSR in DER
+)
+
+var pemBegin = []byte("-----BEGIN ")
+
+// ParseCertificates reads one or more PEM certificates (or one DER), capped at
+// MaxBundle octets. PEM blocks of other types are returned by type in others. A
+// block that cannot be decoded refuses the whole bundle: an import is all or nothing.
+func ParseCertificates(raw []byte) (certs []*x509.Certificate, others []string, err error) {
+	if len(raw) > MaxBundle {
+		return nil, nil, fault.New(fault.TooLarge, "certificates must be at most %d octets", MaxBundle)
+	}
+	if len(raw) > 0 && raw[0] == asn1Sequence {
+		certificate, err := x509.ParseCertificate(raw)
+		if err != nil {
+			return nil, nil, fault.New(fault.Invalid, "reading DER certificate: %w", err)
+		}
+		return []*x509.Certificate{certificate}, nil, nil
+	}
+	blocks := 0
+	for rest := raw; ; blocks++ {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != pemCertificate && block.Type != "X509 CERTIFICATE" {
+			others = append(others, block.Type)
+			continue
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, nil, fault.New(fault.Invalid, "reading certificate %d of the bundle: %w", len(certs)+1, err)
+		}
+		certs = append(certs, certificate)
+	}
+	if blocks != bytes.Count(raw, pemBegin) {
+		return nil, nil, fault.New(fault.Invalid, "reading bundle: PEM block %d of it is damaged", blocks+1)
+	}
+	if blocks == 0 {
+		return nil, nil, fault.New(fault.Invalid, "certificates must be in PEM, or one in DER")
+	}
+	return certs, others, nil
+}
+
+// csrDER returns the DER of a request in PEM or DER.
+func csrDER(raw []byte) ([]byte, error) {
+	if len(raw) > 0 && raw[0] == asn1Sequence {
+		return raw, nil
+	}
+	block, rest := pem.Decode(raw)
+	if block == nil || !slices.Contains([]string{pemRequest, "NEW " + pemRequest}, block.Type) {
+		return nil, fault.Field("csr", "must be one PEM block %q, or DER", pemRequest)
+	}
+	if len(bytes.TrimSpace(rest)) != 0 {
+		return nil, fault.Field("csr", "must be one PEM block: trailing data")
+	}
+	return block.Bytes, nil
+}
+
+// CertificatePEM returns the PEM form without a trailing newline, as the built-in
+// engine answers it.
+func CertificatePEM(der []byte) string { return encodePEM(pemCertificate, der) }
+
+// CSRPEM returns the PEM form of a request without a trailing newline.
+func CSRPEM(der []byte) string { return encodePEM(pemRequest, der) }
+
+func encodePEM(kind string, der []byte) string {
+	return strings.TrimSuffix(string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})), "\n")
+}
