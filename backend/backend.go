@@ -1,0 +1,137 @@
+// Package backend promises one mount's rooms, wired: everything that would survive
+// if Vault were replaced. It starts without failing, loads in the background, and
+// stops at once.
+package backend
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"vault-plugin-secrets-enterprise-pki/backend/catalog"
+	"vault-plugin-secrets-enterprise-pki/backend/crl"
+	"vault-plugin-secrets-enterprise-pki/backend/issue"
+	"vault-plugin-secrets-enterprise-pki/backend/issuer"
+	"vault-plugin-secrets-enterprise-pki/backend/keyring"
+	"vault-plugin-secrets-enterprise-pki/backend/kv"
+	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
+	"vault-plugin-secrets-enterprise-pki/backend/revoke"
+)
+
+// Config says what a Backend works on.
+type Config struct {
+	Store kv.Store
+	Log   hclog.Logger
+	Mount string // the mount's UUID
+	Now   func() time.Time
+}
+
+// Backend is the rooms of one mount.
+type Backend struct {
+	Ring    *keyring.Ring
+	Issuers *issuer.Set
+	Catalog *catalog.Catalog
+	Ledger  *ledger.Ledger
+	Issue   *issue.Service
+	Revoke  *revoke.Service
+	CRL     *crl.Service
+	OCSP    *ocsp.Responder
+
+	background background
+}
+
+// background is the work that no request waits for.
+type background struct {
+	log    hclog.Logger
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	// turn admits one round at a time: a Tick that finds it taken has nothing to add.
+	turn sync.Mutex
+}
+
+// New wires the rooms. It touches no storage and starts nothing.
+func New(config Config) *Backend {
+	b := &Backend{}
+	b.background.log = config.Log
+	b.background.ctx, b.background.cancel = context.WithCancel(context.Background())
+	b.Ring = keyring.New(keyring.Config{Store: config.Store, Log: config.Log, Mount: config.Mount})
+	b.Issuers = issuer.New(issuer.Config{Store: config.Store, Ring: b.Ring, Log: config.Log, Now: config.Now})
+	b.Catalog = catalog.New(config.Store)
+	b.Ledger = ledger.New(ledger.Config{Store: config.Store, Log: config.Log, Now: config.Now})
+	b.Issue = issue.New(issue.Config{Catalog: b.Catalog, Issuers: b.Issuers, Ledger: b.Ledger, Log: config.Log, Now: config.Now})
+	b.CRL = crl.New(crl.Config{Store: config.Store, Ledger: b.Ledger, Source: crlSource{b}, Log: config.Log, Now: config.Now})
+	b.OCSP = ocsp.New(ocsp.Config{Store: config.Store, Ledger: b.Ledger, Source: ocspSource{b}, Log: config.Log, Now: config.Now})
+	b.Revoke = revoke.New(revoke.Config{
+		Ledger: b.Ledger, Changed: b.CRL.Revoked, IsIssuer: b.isIssuer, Allows: b.allowsReason, Now: config.Now,
+	})
+	return b
+}
+
+// Start begins loading in the background and returns at once. Requests load what
+// they need themselves when they come first; questions about status wait for the
+// ledger.
+func (b *Backend) Start() { go b.round() }
+
+// Tick does the regular work in the background and returns at once: it is called
+// every minute on the active node, under a lock of Vault's.
+func (b *Backend) Tick() { go b.round() }
+
+// round loads what is not loaded and renews what is due. One part's failure does not
+// keep the others from their turn; each is tried again at the next round.
+func (b *Backend) round() {
+	if !b.background.turn.TryLock() {
+		return
+	}
+	defer b.background.turn.Unlock()
+	parts := []struct {
+		name string
+		work func(context.Context) error
+	}{
+		{"loading issuers", b.loadIssuers},
+		{"loading the ledger", b.loadLedger},
+		{"renewing OCSP responders", b.OCSP.Prepare},
+		{"renewing CRLs", b.CRL.Tick},
+		{"flushing the ledger", b.Ledger.Flush},
+	}
+	for _, part := range parts {
+		if b.background.ctx.Err() != nil {
+			return
+		}
+		b.guard(part.name, part.work)
+	}
+}
+
+// guard runs one part of a round and outlives its panic: one process serves all
+// mounts.
+func (b *Backend) guard(name string, work func(context.Context) error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.background.log.Error("panic in background work", "work", name, "panic", p)
+		}
+	}()
+	if err := work(b.background.ctx); err != nil && b.background.ctx.Err() == nil {
+		b.background.log.Warn("background work failed, will be tried again", "work", name, "error", err)
+	}
+}
+
+func (b *Backend) loadIssuers(ctx context.Context) error {
+	_, err := b.Issuers.List(ctx)
+	return err
+}
+
+func (b *Backend) loadLedger(ctx context.Context) error {
+	if b.Ledger.Loaded() {
+		return nil
+	}
+	return b.Ledger.Load(ctx)
+}
+
+// Close stops background work. It does not wait for it.
+func (b *Backend) Close() {
+	b.background.cancel()
+	b.CRL.Close()
+	b.Ring.Close()
+}

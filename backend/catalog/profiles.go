@@ -1,0 +1,127 @@
+package catalog
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
+	"vault-plugin-secrets-enterprise-pki/backend/role"
+)
+
+// Profiles returns the names of the profiles, sorted. Presets are not among them.
+func (c *Catalog) Profiles(ctx context.Context) ([]string, error) {
+	snap, err := c.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return sorted(snap.latest), nil
+}
+
+// Profile returns a version of a profile; version 0 means the newest.
+func (c *Catalog) Profile(ctx context.Context, name string, version int) (profile.Config, int, error) {
+	snap, err := c.current(ctx)
+	if err != nil {
+		return profile.Config{}, 0, err
+	}
+	latest, ok := snap.latest[name]
+	if !ok || version < 0 || version > latest {
+		return profile.Config{}, 0, fault.New(fault.NotFound, "no such profile or version: %s", name)
+	}
+	if version == 0 {
+		version = latest
+	}
+	config, err := c.version(ctx, name, version)
+	if err != nil {
+		return profile.Config{}, 0, err
+	}
+	return *config, version, nil
+}
+
+// Resolve compiles the profile, or the preset, that "name" or "name@version" refers
+// to.
+func (c *Catalog) Resolve(ctx context.Context, ref string) (*profile.Profile, error) {
+	snap, err := c.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config, version, err := c.resolve(ctx, snap.latest, ref)
+	if err != nil {
+		return nil, err
+	}
+	name, _, _ := strings.Cut(ref, "@")
+	return profile.New(name, version, *config)
+}
+
+// PutProfile stores the next version of a profile and returns its number. Roles that
+// follow the profile are recompiled first: a version under which one of them would
+// grant more than the profile is refused. Storing what the newest version already
+// says makes no new one.
+//
+// Crash narration: the version is written before the head that names it. After a
+// crash in between, the head still names the old version, and the next write
+// overwrites the orphan, which nothing ever referred to.
+func (c *Catalog) PutProfile(ctx context.Context, name string, config profile.Config) (int, error) {
+	version := 0
+	err := c.change(ctx, func(snap *snapshot) error {
+		if err := checkName(sorted(snap.latest), name); err != nil {
+			return err
+		}
+		version = snap.numbered[name] + 1
+		if _, err := profile.New(name, version, config); err != nil {
+			return err
+		}
+		if latest := snap.latest[name]; latest > 0 {
+			newest, err := c.version(ctx, name, latest)
+			if err != nil {
+				return err
+			}
+			if newest.Equal(config) {
+				version--
+				return nil
+			}
+		}
+		if err := c.checkFollowers(snap, name, version, config); err != nil {
+			return err
+		}
+		c.versions.Delete(name + "@" + strconv.Itoa(version))
+		if err := c.table(name).Put(ctx, strconv.Itoa(version), &config); err != nil {
+			return err
+		}
+		return c.heads.Put(ctx, name, &head{Latest: version})
+	})
+	return version, err
+}
+
+// checkFollowers compiles every role that follows the newest version of a profile.
+func (c *Catalog) checkFollowers(snap *snapshot, name string, version int, config profile.Config) error {
+	for _, roleName := range sorted(snap.declared) {
+		declared := snap.declared[roleName]
+		if declared.Profile != name {
+			continue
+		}
+		if _, err := role.New(roleName, *declared, &config, name+"@"+strconv.Itoa(version)); err != nil {
+			return fault.New(fault.KindOf(err), "role %s follows this profile and would not fit it: %w; narrow the role first or pin it to %s@%d",
+				roleName, err, name, version-1)
+		}
+	}
+	return nil
+}
+
+// DeleteProfile takes a profile out of use; its versions stay for the certificates
+// that remember them. Conflict while a role uses it.
+func (c *Catalog) DeleteProfile(ctx context.Context, name string) error {
+	return c.change(ctx, func(snap *snapshot) error {
+		for _, roleName := range sorted(snap.declared) {
+			used, _, _ := strings.Cut(snap.declared[roleName].Profile, "@")
+			if used == name {
+				return fault.New(fault.Conflict, "role %s uses profile %s: change or delete the role first", roleName, name)
+			}
+		}
+		if snap.latest[name] == 0 {
+			return nil
+		}
+		return c.heads.Put(ctx, name, &head{Latest: snap.latest[name], Deleted: true})
+	})
+}

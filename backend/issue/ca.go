@@ -1,0 +1,206 @@
+package issue
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/issuer"
+	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+	"vault-plugin-secrets-enterprise-pki/backend/lint"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
+	"vault-plugin-secrets-enterprise-pki/backend/role"
+	"vault-plugin-secrets-enterprise-pki/backend/sign"
+)
+
+// CARequest says what a CA certificate shall be: the words of root/generate and
+// root/sign-intermediate.
+type CARequest struct {
+	Issuer   string // who signs; unused for a root
+	CSR      []byte // sign-intermediate only
+	Key      issuer.KeyChoice
+	Name     string // issuer_name of a root
+	Subject  pkix.Name
+	Names    cert.Names
+	Profile  profile.Config // kind root or subca, made from the request's fields
+	TTL      time.Duration
+	NotAfter time.Time
+	UseCSR   bool // use_csr_values: subject and names come from the CSR
+}
+
+// Root makes a self-signed CA inside the mount. The ledger knows of it before it is
+// an issuer.
+func (s *Service) Root(ctx context.Context, request CARequest, who role.Identity) (*issuer.Issuer, []string, error) {
+	compiled, err := profile.New("root", 0, request.Profile)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, signer, err := s.Issuers.Take(ctx, request.Key)
+	if err != nil {
+		return nil, nil, err
+	}
+	planned, err := compiled.Template(profile.Ask{
+		Subject: request.Subject, Names: request.Names, PublicKey: signer.Public(), TTL: request.TTL, NotAfter: request.NotAfter, EngineKey: true,
+	}, s.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	hashBits, pss := compiled.Signature()
+	algorithm, err := sign.Algorithm(signer.Public(), hashBits, pss)
+	if err != nil {
+		return nil, nil, err
+	}
+	record, err := s.caRecord(planned.Certificate, signer.Public(), "", compiled, who)
+	if err != nil {
+		return nil, nil, err
+	}
+	signed, err := s.redeemCA(ctx, record, func() (*sign.Draft, error) {
+		return sign.SelfDraft(planned.Certificate, signer, algorithm, lint.Check(compiled.LintPolicy()))
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	root, err := s.Issuers.AddRoot(ctx, request.Name, key.ID, signed)
+	return root, planned.Warnings, err
+}
+
+// SignIntermediate signs a CSR as a subordinate CA.
+func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who role.Identity) (*Result, error) {
+	parent, err := s.Issuers.Get(ctx, request.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	csr, err := cert.ParseCACSR(request.CSR)
+	if err != nil {
+		return nil, err
+	}
+	if hash, err := cert.KeyFingerprint(csr.PublicKey); err != nil {
+		return nil, err
+	} else if id, ok := s.Issuers.KeyHolder(hash); ok && id == parent.ID() {
+		return nil, fault.Field("csr", "the public key is that of the signing issuer %s itself", id)
+	}
+	if request.UseCSR {
+		request.Subject, request.Names = csr.Subject, csr.Names
+	}
+	compiled, err := profile.New("sign-intermediate", 0, request.Profile)
+	if err != nil {
+		return nil, err
+	}
+	signed, warnings, err := s.signUnder(ctx, parent, compiled, profile.Ask{
+		Subject: request.Subject, Names: request.Names, PublicKey: csr.PublicKey, TTL: request.TTL, NotAfter: request.NotAfter,
+	}, who)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{Certificate: signed, Serial: cert.SerialOf(signed.SerialNumber), Issuer: parent, Warnings: warnings}, nil
+}
+
+// Delegate certifies a responder key with the issuer's own key under the preset
+// ocsp-responder (RFC 6960 section 4.2.2.2).
+func (s *Service) Delegate(ctx context.Context, issuerID string, pub crypto.PublicKey) (*x509.Certificate, error) {
+	parent, err := s.Issuers.Get(ctx, issuerID)
+	if err != nil {
+		return nil, err
+	}
+	config, _ := profile.Preset("ocsp-responder")
+	compiled, err := profile.New("ocsp-responder", 0, config)
+	if err != nil {
+		return nil, err
+	}
+	subject := pkix.Name{CommonName: "OCSP responder of " + parent.Certificate().Subject.CommonName}
+	if len(subject.CommonName) > 64 { // ub-common-name, RFC 5280 appendix A.1
+		subject.CommonName = subject.CommonName[:64]
+	}
+	signed, _, err := s.signUnder(ctx, parent, compiled, profile.Ask{Subject: subject, PublicKey: pub, EngineKey: true}, role.Identity{})
+	return signed, err
+}
+
+// signUnder signs a certificate that no role governs: a subordinate CA or a
+// responder.
+func (s *Service) signUnder(ctx context.Context, parent *issuer.Issuer, compiled *profile.Profile, ask profile.Ask, who role.Identity) (*x509.Certificate, []string, error) {
+	use := issuer.Issuing
+	if compiled.Kind() == profile.KindOCSP {
+		use = issuer.OCSPSigning
+	}
+	hashBits, pss := compiled.Signature()
+	if !parent.May(use) {
+		return nil, nil, fault.New(fault.Denied, "issuer %s (%s) is not usable for %s", parent.ID(), parent.State(), use)
+	}
+	algorithm, err := sign.Algorithm(parent.Certificate().PublicKey, hashBits, pss)
+	if err != nil {
+		return nil, nil, err
+	}
+	authority, err := s.Issuers.Authority(ctx, parent, use, algorithm)
+	if err != nil {
+		return nil, nil, err
+	}
+	ask.Issuer, ask.LeafNotAfter = parent.Certificate(), parent.Settings().LeafNotAfter
+	if use == issuer.OCSPSigning {
+		ask.LeafNotAfter = "truncate" // the responder of an ending CA ends with it
+	}
+	if ask.URLs, err = s.Issuers.URLsFor(ctx, parent); err != nil {
+		return nil, nil, err
+	}
+	planned, err := compiled.Template(ask, s.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	record, err := s.caRecord(planned.Certificate, ask.PublicKey, parent.ID(), compiled, who)
+	if err != nil {
+		return nil, nil, err
+	}
+	signed, err := s.redeemCA(ctx, record, func() (*sign.Draft, error) {
+		return authority.Draft(planned.Certificate, ask.PublicKey, parent.WithinChain(), lint.Check(compiled.LintPolicy()))
+	})
+	return signed, planned.Warnings, err
+}
+
+// caEntry is a record on a page of its own, before its certificate is signed.
+type caEntry struct {
+	page   *ledger.Page
+	record ledger.Record
+}
+
+func (s *Service) caRecord(template *x509.Certificate, pub crypto.PublicKey, issuerID string, compiled *profile.Profile, who role.Identity) (*caEntry, error) {
+	page, err := s.Ledger.NewPage(1)
+	if err != nil {
+		return nil, err
+	}
+	hash, err := cert.KeyFingerprint(pub)
+	if err != nil {
+		return nil, err
+	}
+	entry := &caEntry{page: page, record: ledger.Record{
+		Serial: page.Serial(), Issuer: issuerID, Profile: compiled.Name(), Requester: who.EntityID, IssuedAt: s.Now(), KeyHash: hash,
+	}}
+	template.SerialNumber = entry.record.Serial.Big()
+	return entry, nil
+}
+
+// redeemCA drafts, writes the intent, signs and records. For signatures with such
+// reach "signed but unrecorded" must be impossible, so the intent is durable before
+// the CA key is used: after a crash in between the ledger shows an intent without
+// certificate, which fsck reports.
+func (s *Service) redeemCA(ctx context.Context, entry *caEntry, drafted func() (*sign.Draft, error)) (*x509.Certificate, error) {
+	draft, err := drafted()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Ledger.Intend(ctx, entry.page, entry.record); err != nil {
+		return nil, fmt.Errorf("recording the intent to sign: %w", err)
+	}
+	signed, err := draft.Sign()
+	if err != nil {
+		return nil, err
+	}
+	entry.record.DER = signed.Raw
+	if err := entry.page.Add(entry.record); err != nil {
+		return nil, err
+	}
+	return signed, s.commit(ctx, entry.page)
+}

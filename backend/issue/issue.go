@@ -1,0 +1,133 @@
+// Package issue promises that a certificate leaves the engine only after the caller
+// was authorized, the names and the template were granted by role and profile, the
+// draft passed every lint, and the record is durable: in that order, for single
+// requests, batches and CA certificates alike.
+package issue
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/issuer"
+	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+	"vault-plugin-secrets-enterprise-pki/backend/role"
+
+	"vault-plugin-secrets-enterprise-pki/backend/catalog"
+)
+
+// Caps on what a request may carry (security.md dos-1).
+const (
+	MaxMetadata      = 64      // keys
+	MaxMetadataValue = 1 << 10 // octets, of a key or a value
+	MaxContacts      = 16
+)
+
+// Config says what a Service works on.
+type Config struct {
+	Catalog *catalog.Catalog
+	Issuers *issuer.Set
+	Ledger  *ledger.Ledger
+	Log     hclog.Logger
+	Now     func() time.Time
+}
+
+// Service issues the certificates of one mount.
+type Service struct{ Config }
+
+// New returns a service that has touched nothing.
+func New(config Config) *Service { return &Service{config} }
+
+// Request asks for one end-entity certificate.
+type Request struct {
+	Role   string
+	Issuer string // reference; "" for the role's issuer
+	Names  role.Ask
+	CSR    []byte // PEM or DER; nil when the engine makes the key
+	Key    cert.KeySpec
+	TTL    time.Duration // 0: by role and profile
+	// NotAfter is an absolute end; zero: from TTL.
+	NotAfter time.Time
+	Note     Annotation
+	// MountTTL and MountMaxTTL are the mount's lease settings.
+	MountTTL, MountMaxTTL time.Duration
+}
+
+// Annotation is what the inventory remembers besides the certificate.
+type Annotation struct {
+	Owner    string
+	Contacts []string
+	Metadata map[string]string
+	Replaces cert.Serial // predecessor, "" for none
+}
+
+// Result is one issued certificate.
+type Result struct {
+	Certificate *x509.Certificate
+	Serial      cert.Serial
+	Issuer      *issuer.Issuer
+	Role        *role.Role
+	Key         crypto.Signer // made by the engine; nil when a CSR brought the key
+	Warnings    []string
+}
+
+// Outcome is the answer to one request of a batch: a Result or an error.
+type Outcome struct {
+	Result *Result
+	Err    error
+}
+
+// commitTimeout bounds how long a signed certificate waits for storage.
+const commitTimeout = 30 * time.Second
+
+// Issue generates a key and issues a certificate for it. The key is returned once
+// and kept nowhere.
+func (s *Service) Issue(ctx context.Context, request Request, who role.Identity) (*Result, error) {
+	request.CSR = nil
+	return s.one(ctx, request, who)
+}
+
+// Sign issues a certificate for the key of a CSR.
+func (s *Service) Sign(ctx context.Context, request Request, who role.Identity) (*Result, error) {
+	if len(request.CSR) == 0 {
+		return nil, missingCSR()
+	}
+	return s.one(ctx, request, who)
+}
+
+func (s *Service) one(ctx context.Context, request Request, who role.Identity) (*Result, error) {
+	page, err := s.Ledger.NewPage(1)
+	if err != nil {
+		return nil, err
+	}
+	candidate, err := s.prepare(ctx, request, who, page.Serial())
+	if err != nil {
+		return nil, err
+	}
+	if err := candidate.redeem(); err != nil {
+		return nil, err
+	}
+	if candidate.profile.NoStore() {
+		s.Ledger.Note(candidate.record)
+		return candidate.result(), nil
+	}
+	if err := page.Add(candidate.record); err != nil {
+		return nil, err
+	}
+	if err := s.commit(ctx, page); err != nil {
+		return nil, err
+	}
+	return candidate.result(), nil
+}
+
+// commit makes a page durable even when the client has gone meanwhile: the
+// certificate exists, and must be known should the client have seen it.
+func (s *Service) commit(ctx context.Context, page *ledger.Page) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	defer cancel()
+	return s.Ledger.Commit(ctx, page)
+}

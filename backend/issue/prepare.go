@@ -1,0 +1,222 @@
+package issue
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"fmt"
+	"strings"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/issuer"
+	"vault-plugin-secrets-enterprise-pki/backend/keyring"
+	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+	"vault-plugin-secrets-enterprise-pki/backend/lint"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
+	"vault-plugin-secrets-enterprise-pki/backend/role"
+	"vault-plugin-secrets-enterprise-pki/backend/sign"
+)
+
+// candidate is a certificate that passed every check and is not signed yet.
+type candidate struct {
+	role     *role.Role
+	profile  *profile.Profile
+	issuer   *issuer.Issuer
+	key      crypto.Signer // made by the engine, or nil
+	draft    *sign.Draft
+	record   ledger.Record
+	signed   *x509.Certificate
+	warnings []string
+}
+
+func missingCSR() error { return fault.Field("csr", "must not be empty") }
+
+// prepare takes a request through role, profile and lints to a draft. It reads
+// snapshots only: no storage operation once they are loaded.
+func (s *Service) prepare(ctx context.Context, request Request, who role.Identity, serial cert.Serial) (*candidate, error) {
+	c := &candidate{}
+	var err error
+	if c.role, err = s.Catalog.Role(ctx, request.Role); err != nil {
+		return nil, err
+	}
+	c.profile = c.role.Profile()
+	if err := c.role.Authorize(who); err != nil {
+		return nil, err
+	}
+	if request.Note.Owner == "" {
+		request.Note.Owner = c.role.Owner()
+	}
+	if err := checkAnnotation(request.Note); err != nil {
+		return nil, err
+	}
+	authority, err := s.findIssuer(ctx, request, c)
+	if err != nil {
+		return nil, err
+	}
+	template, pub, err := s.template(ctx, request, who, c)
+	if err != nil {
+		return nil, err
+	}
+	keyHash, err := s.checkKeyUse(pub, c, request.Note.Owner)
+	if err != nil {
+		return nil, err
+	}
+	template.SerialNumber = serial.Big()
+	c.draft, err = authority.Draft(template, pub, c.issuer.WithinChain(), lint.Check(c.profile.LintPolicy()))
+	if err != nil {
+		return nil, err
+	}
+	c.record = ledger.Record{
+		Serial: serial, Issuer: c.issuer.ID(), Role: c.role.Name(), Profile: c.profile.Name(), Requester: who.EntityID,
+		Owner: request.Note.Owner, Contacts: request.Note.Contacts, Metadata: request.Note.Metadata,
+		Replaces: request.Note.Replaces, IssuedAt: s.Now(), KeyHash: keyHash,
+	}
+	return c, nil
+}
+
+// findIssuer picks the issuer and its authority, signing as the profile says.
+func (s *Service) findIssuer(ctx context.Context, request Request, c *candidate) (*sign.Authority, error) {
+	ref := request.Issuer
+	if ref == "" {
+		ref = c.role.IssuerRef()
+	}
+	var err error
+	if c.issuer, err = s.Issuers.Get(ctx, ref); err != nil {
+		return nil, err
+	}
+	profileName, _, _ := strings.Cut(c.profile.Name(), "@")
+	if !c.issuer.PermitsProfile(profileName) {
+		return nil, fault.New(fault.Denied, "issuer %s does not permit profile %s (permitted_profiles)", c.issuer.ID(), profileName)
+	}
+	if !c.issuer.May(issuer.Issuing) {
+		return nil, fault.New(fault.Denied, "issuer %s (%s) is not usable for %s", c.issuer.ID(), c.issuer.State(), issuer.Issuing)
+	}
+	hashBits, pss := c.profile.Signature()
+	algorithm, err := sign.Algorithm(c.issuer.Certificate().PublicKey, hashBits, pss)
+	if err != nil {
+		return nil, err
+	}
+	return s.Issuers.Authority(ctx, c.issuer, issuer.Issuing, algorithm)
+}
+
+// template asks the role for the names and the profile for the template. The key is
+// made last, when nothing but its own rules can refuse it.
+func (s *Service) template(ctx context.Context, request Request, who role.Identity, c *candidate) (*x509.Certificate, crypto.PublicKey, error) {
+	ask := profile.Ask{TTL: request.TTL, NotAfter: request.NotAfter, MountTTL: request.MountTTL, MountMaxTTL: request.MountMaxTTL}
+	if len(request.CSR) > 0 {
+		csr, err := cert.ParseCSR(request.CSR)
+		if err != nil {
+			return nil, nil, err
+		}
+		request.Names.CSR = csr
+		if err := ask.FromCSR(csr); err != nil {
+			return nil, nil, err
+		}
+	} else {
+		ask.EngineKey = true
+	}
+	var err error
+	if ask.Subject, ask.Names, err = c.role.Names(request.Names, who); err != nil {
+		return nil, nil, err
+	}
+	ask.Issuer = c.issuer.Certificate()
+	ask.LeafNotAfter = c.issuer.Settings().LeafNotAfter
+	if ask.URLs, err = s.Issuers.URLsFor(ctx, c.issuer); err != nil {
+		return nil, nil, err
+	}
+	if ask.EngineKey {
+		if c.key, err = c.makeKey(request.Key); err != nil {
+			return nil, nil, err
+		}
+		ask.PublicKey = c.key.Public()
+	}
+	planned, err := c.profile.Template(ask, s.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	c.warnings = planned.Warnings
+	return planned.Certificate, ask.PublicKey, nil
+}
+
+// makeKey generates the key of an issue request: the algorithm asked for when role
+// and profile allow it, otherwise their first.
+func (c *candidate) makeKey(asked cert.KeySpec) (crypto.Signer, error) {
+	spec, err := c.profile.ChooseKey(asked)
+	if err != nil {
+		return nil, err
+	}
+	key, err := keyring.NewSoftwareKey(spec)
+	if err != nil {
+		return nil, fmt.Errorf("generating %s key: %w", spec, err)
+	}
+	return key, nil
+}
+
+// checkKeyUse refuses keys that must not be certified again: a CA's own, one whose
+// compromise is on record, one that another owner uses where the profile wants keys
+// to be unique. While rows still load, only unique keys wait for them.
+func (s *Service) checkKeyUse(pub crypto.PublicKey, c *candidate, owner string) (cert.Fingerprint, error) {
+	hash, err := cert.KeyFingerprint(pub)
+	if err != nil {
+		return hash, err
+	}
+	if id, ok := s.Issuers.KeyHolder(hash); ok {
+		return hash, fault.Field("csr", "the public key is that of issuer %s; a CA key is never certified for another use", id)
+	}
+	if c.key != nil || (!s.Ledger.Loaded() && !c.profile.UniqueKey()) {
+		return hash, nil // a fresh key has no history
+	}
+	uses, err := s.Ledger.ByKey(hash)
+	if err != nil {
+		return hash, err
+	}
+	for row := range uses {
+		switch {
+		case !row.RevokedAt.IsZero() && row.Reason == cert.KeyCompromise:
+			return hash, fault.Field("csr", "the key was revoked as compromised with certificate %s; make a new key", row.Serial)
+		case c.profile.UniqueKey() && row.Owner != owner:
+			return hash, fault.Field("csr", "the key is in use by another owner and profile %s wants unique keys (unique_key)", c.profile.Name())
+		}
+	}
+	return hash, nil
+}
+
+// redeem signs the draft with the CA key and completes the record.
+func (c *candidate) redeem() error {
+	signed, err := c.draft.Sign()
+	if err != nil {
+		return fmt.Errorf("signing with issuer %s: %w", c.issuer.ID(), err)
+	}
+	c.signed, c.record.DER = signed, signed.Raw
+	return nil
+}
+
+func (c *candidate) result() *Result {
+	return &Result{
+		Certificate: c.signed, Serial: c.record.Serial, Issuer: c.issuer, Role: c.role, Key: c.key, Warnings: c.warnings,
+	}
+}
+
+func checkAnnotation(note Annotation) error {
+	if len(note.Owner) > MaxMetadataValue {
+		return fault.Field("owner", "must be at most %d octets", MaxMetadataValue)
+	}
+	if len(note.Metadata) > MaxMetadata {
+		return fault.Field("metadata", "must have at most %d keys", MaxMetadata)
+	}
+	for key, value := range note.Metadata {
+		if key == "" || len(key) > MaxMetadataValue || len(value) > MaxMetadataValue {
+			return fault.Field("metadata", "keys and values must be 1 to %d octets", MaxMetadataValue)
+		}
+	}
+	if len(note.Contacts) > MaxContacts {
+		return fault.Field("contacts", "must be at most %d", MaxContacts)
+	}
+	for _, contact := range note.Contacts {
+		if len(contact) > MaxMetadataValue {
+			return fault.Field("contacts", "each must be at most %d octets", MaxMetadataValue)
+		}
+	}
+	return nil
+}

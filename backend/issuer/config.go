@@ -1,0 +1,217 @@
+package issuer
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
+)
+
+// Defaults are config/issuers.
+type Defaults struct {
+	Default       string `json:"default" doc:"Reference of the issuer that requests without an issuer use."`
+	FollowsLatest bool   `json:"default_follows_latest_issuer" default:"false" doc:"Whether an issuer that is imported together with no other becomes the default."`
+}
+
+// URLs are config/urls: what certificates point to unless their issuer says
+// otherwise.
+type URLs struct {
+	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate (AIA caIssuers)."`
+	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the CRL."`
+	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder (AIA ocsp)."`
+	EnableTemplating    bool     `json:"enable_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}} and {{cluster_aia_path}} are replaced when a certificate is issued."`
+}
+
+// Cluster is config/cluster: where this cluster is reached.
+type Cluster struct {
+	Path    string `json:"path" doc:"URL of this mount on this cluster, such as https://vault.example.com/v1/pki; the value of {{cluster_path}}."`
+	AIAPath string `json:"aia_path" doc:"URL under which CRLs and CA certificates are served, usually plain http; the value of {{cluster_aia_path}}."`
+}
+
+// single names the one record of a configuration prefix that is itself the key.
+const single = ""
+
+func (s *Set) loadConfig(ctx context.Context, next *snapshot) error {
+	defaults, err := s.defaults.Get(ctx, single)
+	if err != nil {
+		return fmt.Errorf("loading config/issuers: %w", err)
+	}
+	if defaults != nil {
+		next.defaults = *defaults
+	}
+	urls, err := s.urls.Get(ctx, single)
+	if err != nil {
+		return fmt.Errorf("loading config/urls: %w", err)
+	}
+	if urls != nil {
+		next.urls = *urls
+	}
+	cluster, err := s.cluster.Get(ctx, single)
+	if err != nil {
+		return fmt.Errorf("loading config/cluster: %w", err)
+	}
+	if cluster != nil {
+		next.cluster = *cluster
+	}
+	return nil
+}
+
+// Defaults returns config/issuers; Default is an issuer id or "".
+func (s *Set) Defaults(ctx context.Context) (Defaults, error) {
+	snap, err := s.current(ctx)
+	if err != nil {
+		return Defaults{}, err
+	}
+	return snap.defaults, nil
+}
+
+// PutDefaults writes config/issuers. The default may be given by name, is kept by
+// id, and must be able to issue.
+func (s *Set) PutDefaults(ctx context.Context, d Defaults) (Defaults, error) {
+	var kept Defaults
+	err := s.change(ctx, func(snap *snapshot) error {
+		target, err := snap.get(d.Default)
+		if err != nil {
+			return fault.FieldOf(fault.Invalid, "default", "%w", err)
+		}
+		if target.State() == Revoked || target.cert == nil {
+			return fault.Field("default", "issuer %s is %s and cannot be the default", target.ID(), target.State())
+		}
+		kept = Defaults{Default: target.ID(), FollowsLatest: d.FollowsLatest}
+		return s.defaults.Put(ctx, single, &kept)
+	})
+	return kept, err
+}
+
+// URLs returns config/urls.
+func (s *Set) URLs(ctx context.Context) (URLs, error) {
+	snap, err := s.current(ctx)
+	if err != nil {
+		return URLs{}, err
+	}
+	return snap.urls, nil
+}
+
+// PutURLs validates and writes config/urls.
+func (s *Set) PutURLs(ctx context.Context, u URLs) error {
+	if err := checkURLs(u.IssuingCertificates, u.CRLDistribution, u.OCSPServers, u.EnableTemplating); err != nil {
+		return err
+	}
+	return s.change(ctx, func(*snapshot) error { return s.urls.Put(ctx, single, &u) })
+}
+
+// Cluster returns config/cluster.
+func (s *Set) Cluster(ctx context.Context) (Cluster, error) {
+	snap, err := s.current(ctx)
+	if err != nil {
+		return Cluster{}, err
+	}
+	return snap.cluster, nil
+}
+
+// PutCluster validates and writes config/cluster.
+func (s *Set) PutCluster(ctx context.Context, c Cluster) error {
+	for field, value := range map[string]string{"path": c.Path, "aia_path": c.AIAPath} {
+		if err := checkURL(field, value); value != "" && err != nil {
+			return err
+		}
+	}
+	return s.change(ctx, func(*snapshot) error { return s.cluster.Put(ctx, single, &c) })
+}
+
+// change runs one write under mu on a loaded snapshot and publishes what storage
+// then holds. After a failed write the snapshot is dropped, because the write may
+// have happened all the same.
+func (s *Set) change(ctx context.Context, write func(*snapshot) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.snap.Load() == nil {
+		if err := s.load(ctx); err != nil {
+			return err
+		}
+	}
+	if err := write(s.snap.Load()); err != nil {
+		if fault.Is(err, fault.Internal) {
+			s.Invalidate()
+		}
+		return err
+	}
+	s.authorities.Clear()
+	return s.load(ctx)
+}
+
+// URLsFor returns what a certificate of this issuer points to.
+func (s *Set) URLsFor(ctx context.Context, i *Issuer) (profile.URLs, error) {
+	snap, err := s.current(ctx)
+	if err != nil {
+		return profile.URLs{}, err
+	}
+	own := i.Settings()
+	pick := func(mine, general []string) ([]string, error) {
+		list, templating := general, snap.urls.EnableTemplating
+		if len(mine) > 0 {
+			list, templating = mine, own.EnableAIATemplating
+		}
+		if !templating {
+			return list, nil
+		}
+		return snap.expand(list, i)
+	}
+	var urls profile.URLs
+	if urls.IssuingCertificates, err = pick(own.IssuingCertificates, snap.urls.IssuingCertificates); err != nil {
+		return urls, err
+	}
+	if urls.CRLDistributionPoints, err = pick(own.CRLDistribution, snap.urls.CRLDistribution); err != nil {
+		return urls, err
+	}
+	urls.OCSPServers, err = pick(own.OCSPServers, snap.urls.OCSPServers)
+	return urls, err
+}
+
+// expand fills in the templates of the built-in engine. An empty cluster path is an
+// error, because the certificate would point to nowhere.
+func (n *snapshot) expand(list []string, i *Issuer) ([]string, error) {
+	out := make([]string, 0, len(list))
+	for _, text := range list {
+		if strings.Contains(text, "{{cluster_path}}") && n.cluster.Path == "" ||
+			strings.Contains(text, "{{cluster_aia_path}}") && n.cluster.AIAPath == "" {
+			return nil, fault.New(fault.Invalid, "URL %s needs a cluster path: write path and aia_path to config/cluster", text)
+		}
+		filled := strings.NewReplacer("{{issuer_id}}", i.ID(), "{{cluster_path}}", n.cluster.Path,
+			"{{cluster_aia_path}}", n.cluster.AIAPath).Replace(text)
+		if err := checkURL("urls", filled); err != nil {
+			return nil, err
+		}
+		out = append(out, filled)
+	}
+	return out, nil
+}
+
+func checkURLs(issuing, crl, ocsp []string, templating bool) error {
+	lists := []struct {
+		field string
+		urls  []string
+	}{{"issuing_certificates", issuing}, {"crl_distribution_points", crl}, {"ocsp_servers", ocsp}}
+	for _, list := range lists {
+		for _, text := range list.urls {
+			if templating && strings.Contains(text, "{{") {
+				continue // checked when it is filled in
+			}
+			if err := checkURL(list.field, text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func checkURL(field, text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "ldap") {
+		return fault.Field(field, "%q is not an http, https or ldap URL", text)
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package issuer
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/keyring"
+	"vault-plugin-secrets-enterprise-pki/backend/sign"
+)
+
+// KeyChoice says which key a CA gets: a new one of Spec (in the token named Token,
+// or in storage), or the existing one that Existing refers to.
+type KeyChoice struct {
+	Existing string
+	Name     string
+	Spec     cert.KeySpec
+	Token    string
+}
+
+// Take makes or finds the chosen key.
+func (s *Set) Take(ctx context.Context, choice KeyChoice) (*keyring.Key, crypto.Signer, error) {
+	var key *keyring.Key
+	var err error
+	if choice.Existing != "" {
+		key, err = s.Ring.Get(ctx, choice.Existing)
+	} else {
+		key, err = s.Ring.Generate(ctx, choice.Name, choice.Spec, choice.Token)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := s.Ring.Signer(ctx, key.ID)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening key %s: %w", key.ID, err)
+	}
+	return key, signer, nil
+}
+
+// PendingRequest asks for a key and a certificate request to be signed outside.
+type PendingRequest struct {
+	Key     KeyChoice
+	Name    string // issuer_name, may be ""
+	Subject pkix.Name
+	SAN     []pkix.Extension // subjectAltName, or none
+	Profile string           // what the certificate shall be; checked when it comes back
+	// AddBasicConstraints asks for CA:TRUE in the request, for CAs that need it.
+	AddBasicConstraints bool
+}
+
+// Generate makes a key and a CSR and keeps both as a pending issuer until Import
+// brings the certificate back.
+func (s *Set) Generate(ctx context.Context, request PendingRequest) (*Issuer, *keyring.Key, error) {
+	if err := s.checkNewName(ctx, request.Name); err != nil {
+		return nil, nil, err
+	}
+	key, signer, err := s.Take(ctx, request.Key)
+	if err != nil {
+		return nil, nil, err
+	}
+	template := &x509.CertificateRequest{Subject: request.Subject, ExtraExtensions: request.SAN}
+	if request.AddBasicConstraints {
+		template.ExtraExtensions = append(template.ExtraExtensions, basicConstraintsCA)
+	}
+	csr, err := sign.Request(template, signer)
+	if err != nil {
+		return nil, nil, fmt.Errorf("signing request with key %s: %w", key.ID, err)
+	}
+	r := &record{
+		ID: newID(), KeyID: key.ID, State: Pending, CSR: csr, Profile: request.Profile,
+		Settings: DefaultSettings(), CreatedAt: s.Now().Unix(),
+	}
+	r.Settings.Name = request.Name
+	if err := s.change(ctx, func(*snapshot) error { return s.records.Put(ctx, r.ID, r) }); err != nil {
+		return nil, nil, fmt.Errorf("storing pending issuer %s: %w", r.ID, err)
+	}
+	pending, err := s.Get(ctx, r.ID)
+	return pending, key, err
+}
+
+// basicConstraintsCA is CA:TRUE without a path length, critical (RFC 5280 4.2.1.9).
+var basicConstraintsCA = pkix.Extension{
+	Id: []int{2, 5, 29, 19}, Critical: true, Value: []byte{0x30, 0x03, 0x01, 0x01, 0xff},
+}
+
+func (s *Set) checkNewName(ctx context.Context, name string) error {
+	if name == "" {
+		return nil
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if _, err := s.Get(ctx, name); err == nil {
+		return fault.FieldOf(fault.Invalid, "issuer_name", "%q is taken by another issuer", name)
+	} else if !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	return nil
+}
+
+// AddRoot keeps a self-signed certificate that this mount's key signed and makes it
+// an active issuer. The certificate was recorded in the ledger before.
+func (s *Set) AddRoot(ctx context.Context, name, keyID string, root *x509.Certificate) (*Issuer, error) {
+	if err := s.checkNewName(ctx, name); err != nil {
+		return nil, err
+	}
+	r := &record{
+		ID: newID(), KeyID: keyID, State: Active, Certificate: root.Raw,
+		Settings: DefaultSettings(), CreatedAt: s.Now().Unix(),
+	}
+	r.Settings.Name = name
+	err := s.change(ctx, func(snap *snapshot) error {
+		if err := s.records.Put(ctx, r.ID, r); err != nil {
+			return err
+		}
+		return s.followLatest(ctx, snap, []*record{r})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("storing issuer %s: %w", r.ID, err)
+	}
+	return s.Get(ctx, r.ID)
+}

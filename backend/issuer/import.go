@@ -1,0 +1,265 @@
+package issuer
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"strings"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/keyring"
+)
+
+// ImportRequest brings CA certificates, and with AllowKeys private keys, into the
+// mount.
+type ImportRequest struct {
+	PEM       []byte
+	AllowKeys bool
+	// NeedPending refuses a bundle without the certificate of a pending issuer, as
+	// intermediate/set-signed does.
+	NeedPending bool
+	// Conforms checks a certificate against the profile that was requested for it;
+	// nil when no profile is known.
+	Conforms func(profile string, certificate *x509.Certificate) error
+}
+
+// ImportResult tells what became of a bundle, ids throughout.
+type ImportResult struct {
+	ImportedIssuers, ExistingIssuers []string
+	ImportedKeys, ExistingKeys       []string
+	Mapping                          map[string]string // issuer id -> key id, "" without a key
+}
+
+// plan is an import that passed every check and has written nothing yet.
+type plan struct {
+	records  []*record // to write, parents last
+	existing []*record
+	keys     []string // PEM private keys to import
+}
+
+// Import checks the whole bundle and then stores it, or refuses it as a whole
+// (ca-3): nothing is written before the last check passed.
+func (s *Set) Import(ctx context.Context, request ImportRequest) (ImportResult, error) {
+	certs, keys, err := splitBundle(request)
+	if err != nil {
+		return ImportResult{}, err
+	}
+	result := ImportResult{Mapping: map[string]string{}}
+	err = s.change(ctx, func(snap *snapshot) error {
+		p := &plan{keys: keys}
+		for _, c := range certs {
+			if err := s.planOne(ctx, snap, p, c, request); err != nil {
+				return err
+			}
+		}
+		if err := s.checkPlan(ctx, snap, p, certs, request); err != nil {
+			return err
+		}
+		return s.store(ctx, snap, p, &result)
+	})
+	return result, err
+}
+
+// splitBundle separates certificates from private keys, with caps and key refusal
+// before anything else.
+func splitBundle(request ImportRequest) ([]*x509.Certificate, []string, error) {
+	if len(request.PEM) > cert.MaxBundle {
+		return nil, nil, fault.FieldOf(fault.TooLarge, "pem_bundle", "must be at most %d octets", cert.MaxBundle)
+	}
+	var keys []string
+	var rest bytes.Buffer
+	for data := request.PEM; ; {
+		block, next := pem.Decode(data)
+		if block == nil {
+			break
+		}
+		data = next
+		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			_ = pem.Encode(&rest, &pem.Block{Type: block.Type, Bytes: block.Bytes})
+			continue
+		}
+		if !request.AllowKeys {
+			return nil, nil, fault.Field("pem_bundle", "holds a private key; only certificates are taken here, use issuers/import/bundle for keys")
+		}
+		keys = append(keys, string(pem.EncodeToMemory(block)))
+	}
+	if rest.Len() == 0 {
+		if len(keys) > 0 {
+			return nil, keys, nil
+		}
+		return nil, nil, fault.Field("pem_bundle", "holds no PEM certificate")
+	}
+	certs, others, err := cert.ParseCertificates(rest.Bytes())
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(others) > 0 {
+		return nil, nil, fault.Field("pem_bundle", "holds %s besides certificates", strings.Join(others, ", "))
+	}
+	return certs, keys, nil
+}
+
+// planOne checks one certificate by itself and decides what it becomes.
+func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Certificate, request ImportRequest) error {
+	if err := checkCA(c, s.Now()); err != nil {
+		return err
+	}
+	for _, known := range snap.ordered {
+		if known.cert != nil && known.cert.Equal(c) {
+			p.existing = append(p.existing, &known.record)
+			return nil
+		}
+	}
+	for _, planned := range p.records {
+		if bytes.Equal(planned.Certificate, c.Raw) {
+			return nil
+		}
+	}
+	key, err := s.Ring.FindPublic(ctx, c.PublicKey)
+	if err != nil {
+		return err
+	}
+	if pending := snap.pendingFor(key); pending != nil {
+		if pending.Profile != "" && request.Conforms != nil {
+			if err := request.Conforms(pending.Profile, c); err != nil {
+				return fmt.Errorf("checking certificate of pending issuer %s against profile %s: %w", pending.ID(), pending.Profile, err)
+			}
+		}
+		active := pending.record
+		active.State, active.Certificate = Active, c.Raw
+		p.records = append(p.records, &active)
+		return nil
+	}
+	r := &record{ID: newID(), State: External, Certificate: c.Raw, Settings: DefaultSettings(), CreatedAt: s.Now().Unix()}
+	if key != nil {
+		r.State, r.KeyID = Active, key.ID
+	}
+	p.records = append(p.records, r)
+	return nil
+}
+
+// pendingFor returns the newest pending issuer that waits for a certificate of this
+// key, or nil.
+func (n *snapshot) pendingFor(key *keyring.Key) *Issuer {
+	var found *Issuer
+	for _, candidate := range n.ordered {
+		if key != nil && candidate.State() == Pending && candidate.KeyID() == key.ID {
+			found = candidate
+		}
+	}
+	return found
+}
+
+// checkPlan checks what only the whole bundle shows.
+func (s *Set) checkPlan(ctx context.Context, snap *snapshot, p *plan, certs []*x509.Certificate, request ImportRequest) error {
+	if !request.NeedPending {
+		return nil
+	}
+	for _, r := range append(p.records, p.existing...) {
+		if r.KeyID != "" {
+			return nil
+		}
+	}
+	var waiting []string
+	for _, candidate := range snap.ordered {
+		if candidate.State() != Pending {
+			continue
+		}
+		key, err := s.Ring.Get(ctx, candidate.KeyID())
+		if err != nil {
+			return err
+		}
+		waiting = append(waiting, cert.FingerprintOf(key.SPKI).Hex())
+	}
+	if len(waiting) == 0 {
+		return fault.Field("certificate", "no issuer is pending in this mount and no key of it matches: generate a request first")
+	}
+	return fault.Field("certificate", "no certificate matches a pending key: expected a public key with SHA-256 (SubjectPublicKeyInfo) %s, got %s",
+		fault.List(waiting), cert.FingerprintOf(certs[0].RawSubjectPublicKeyInfo).Hex())
+}
+
+// store writes a checked plan: keys first, then certificates, then the default. A
+// crash in between leaves keys without certificate or a chain without its upper
+// part, both of which the same import completes.
+func (s *Set) store(ctx context.Context, snap *snapshot, p *plan, result *ImportResult) error {
+	for _, text := range p.keys {
+		key, existing, err := s.Ring.Import(ctx, "", []byte(text))
+		if err != nil {
+			return err
+		}
+		if existing {
+			result.ExistingKeys = append(result.ExistingKeys, key.ID)
+		} else {
+			result.ImportedKeys = append(result.ImportedKeys, key.ID)
+		}
+		if err := s.adopt(ctx, snap, p, key); err != nil {
+			return err
+		}
+	}
+	for _, r := range p.records {
+		if err := s.records.Put(ctx, r.ID, r); err != nil {
+			return fmt.Errorf("storing issuer %s: %w", r.ID, err)
+		}
+		result.ImportedIssuers = append(result.ImportedIssuers, r.ID)
+		result.Mapping[r.ID] = r.KeyID
+	}
+	for _, r := range p.existing {
+		result.ExistingIssuers = append(result.ExistingIssuers, r.ID)
+		result.Mapping[r.ID] = r.KeyID
+	}
+	return s.followLatest(ctx, snap, p.records)
+}
+
+// adopt gives an imported key to the certificates, new or known, that carry it.
+func (s *Set) adopt(ctx context.Context, snap *snapshot, p *plan, key *keyring.Key) error {
+	take := func(r *record) bool {
+		c, err := x509.ParseCertificate(r.Certificate)
+		return err == nil && r.State == External && bytes.Equal(c.RawSubjectPublicKeyInfo, key.SPKI)
+	}
+	for _, r := range p.records {
+		if take(r) {
+			r.State, r.KeyID = Active, key.ID
+		}
+	}
+	for _, known := range snap.ordered {
+		r := known.record
+		if len(r.Certificate) == 0 || !take(&r) {
+			continue
+		}
+		r.State, r.KeyID = Active, key.ID
+		if err := s.records.Put(ctx, r.ID, &r); err != nil {
+			return fmt.Errorf("storing issuer %s: %w", r.ID, err)
+		}
+	}
+	return nil
+}
+
+// followLatest makes the one new issuer that can sign the default, when there is no
+// default yet or config/issuers says to follow.
+func (s *Set) followLatest(ctx context.Context, snap *snapshot, added []*record) error {
+	var signing []*record
+	for _, r := range added {
+		if r.State == Active {
+			signing = append(signing, r)
+		}
+	}
+	if len(signing) == 0 || (snap.defaults.Default != "" && (!snap.defaults.FollowsLatest || len(signing) > 1)) {
+		return nil
+	}
+	defaults := Defaults{Default: signing[0].ID, FollowsLatest: snap.defaults.FollowsLatest}
+	return s.defaults.Put(ctx, single, &defaults)
+}
+
+// newID returns a random UUID, version 4 (RFC 9562 section 5.4).
+func newID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand aborts the process instead
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	text := hex.EncodeToString(b[:])
+	return strings.Join([]string{text[:8], text[8:12], text[12:16], text[16:20], text[20:]}, "-")
+}

@@ -1,0 +1,173 @@
+// Package issuer promises that a CA of this mount is always in exactly one state of
+// its life: a key and its request (pending), a certificate brought back and checked
+// (active), replaced (retiring, retired) or revoked, and that only what the state
+// and the usage allow is signed in its name.
+package issuer
+
+import (
+	"crypto/x509"
+	"slices"
+	"time"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/sign"
+)
+
+// State is where an issuer is in its life.
+type State string
+
+// The states. External is a CA certificate whose key is not here, such as the root
+// above an issuing CA: it completes chains and signs nothing.
+const (
+	Pending  State = "pending"
+	Active   State = "active"
+	Retiring State = "retiring" // signs CRLs and OCSP only, until its last certificate ends
+	Retired  State = "retired"
+	Revoked  State = "revoked"
+	External State = "external"
+)
+
+// States lists every state once.
+func States() []State { return []State{Pending, Active, Retiring, Retired, Revoked, External} }
+
+// Usage is what an operator lets an issuer do.
+type Usage string
+
+// The usages, in the words of the built-in engine.
+const (
+	ReadOnly    Usage = "read-only"
+	Issuing     Usage = "issuing-certificates"
+	CRLSigning  Usage = "crl-signing"
+	OCSPSigning Usage = "ocsp-signing"
+)
+
+// Usages lists every usage once.
+func Usages() []Usage { return []Usage{ReadOnly, Issuing, CRLSigning, OCSPSigning} }
+
+// allowed says which usages a state leaves. A revoked issuer keeps its CRL going,
+// because relying parties still ask about what it signed; it never issues again.
+var allowed = map[State][]Usage{
+	Pending:  {},
+	Active:   {ReadOnly, Issuing, CRLSigning, OCSPSigning},
+	Retiring: {ReadOnly, CRLSigning, OCSPSigning},
+	Retired:  {ReadOnly},
+	Revoked:  {ReadOnly, CRLSigning, OCSPSigning},
+	External: {ReadOnly},
+}
+
+// Settings are what an operator may change of an issuer: the fields of
+// issuer/:ref, names and meanings as in the built-in engine.
+type Settings struct {
+	Name                string   `json:"issuer_name" doc:"Name of the issuer, unique in the mount; usable wherever an issuer is referred to."`
+	LeafNotAfter        string   `json:"leaf_not_after_behavior" default:"err" enum:"err|truncate" doc:"What happens when a certificate would outlive its issuer: err refuses the request, truncate ends the certificate with the issuer."`
+	ManualChain         []string `json:"manual_chain" doc:"References of the issuers that make up the chain, starting with this one; empty: the chain is found by signatures."`
+	Usage               []string `json:"usage" default:"read-only,issuing-certificates,crl-signing,ocsp-signing" enum:"read-only|issuing-certificates|crl-signing|ocsp-signing" doc:"What the issuer may be used for."`
+	RevocationAlgorithm string   `json:"revocation_signature_algorithm" doc:"Signature algorithm of CRLs and OCSP answers, such as SHA256WithRSA or ECDSAWithSHA384; empty: the one that suits the key."`
+	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate (AIA caIssuers), instead of those of config/urls."`
+	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the issuer's CRL, instead of those of config/urls."`
+	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder (AIA ocsp), instead of those of config/urls."`
+	EnableAIATemplating bool     `json:"enable_aia_url_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}} and {{cluster_aia_path}} in this issuer's URLs are replaced when a certificate is issued."`
+	PermittedProfiles   []string `json:"permitted_profiles" doc:"Profiles under which the issuer may issue; empty: all. Roles without a profile count as the profile named role:NAME."`
+}
+
+// DefaultSettings returns what a new issuer starts with.
+func DefaultSettings() Settings {
+	usage := make([]string, 0, 4)
+	for _, u := range Usages() {
+		usage = append(usage, string(u))
+	}
+	return Settings{LeafNotAfter: "err", Usage: usage}
+}
+
+// record is what is stored of one issuer.
+type record struct {
+	ID          string   `json:"id"`
+	KeyID       string   `json:"key_id,omitempty"`
+	State       State    `json:"state"`
+	Certificate []byte   `json:"certificate,omitempty"` // DER
+	CSR         []byte   `json:"csr,omitempty"`         // DER, of a pending or once pending issuer
+	Profile     string   `json:"profile,omitempty"`     // what the certificate was requested to be
+	RevokedAt   int64    `json:"revoked_at,omitempty"`  // seconds since 1970
+	Settings    Settings `json:"settings"`
+	CreatedAt   int64    `json:"created_at"`
+}
+
+// Issuer is an immutable view of one issuer, with its chain.
+type Issuer struct {
+	record
+	cert  *x509.Certificate
+	chain []*Issuer // this one first; up to the root where it is known
+	// within checks drafts against the whole chain; made when the chain is linked.
+	within sign.Check
+}
+
+// ID returns the issuer's identifier, a UUID.
+func (i *Issuer) ID() string { return i.record.ID }
+
+// KeyID returns the id of the issuer's key in the keyring, "" for External.
+func (i *Issuer) KeyID() string { return i.record.KeyID }
+
+// Name returns the name that the operator gave, or "".
+func (i *Issuer) Name() string { return i.record.Settings.Name }
+
+// State returns where the issuer is in its life.
+func (i *Issuer) State() State { return i.record.State }
+
+// Settings returns what the operator may change.
+func (i *Issuer) Settings() Settings { return i.record.Settings }
+
+// Certificate returns the CA certificate, nil while pending.
+func (i *Issuer) Certificate() *x509.Certificate { return i.cert }
+
+// CSR returns the request in DER that this mount made for the issuer, or nil.
+func (i *Issuer) CSR() []byte { return i.record.CSR }
+
+// RequestedProfile returns the profile that the request asked for, or "".
+func (i *Issuer) RequestedProfile() string { return i.record.Profile }
+
+// Serial returns the serial number of the CA certificate, "" while pending.
+func (i *Issuer) Serial() cert.Serial {
+	if i.cert == nil {
+		return ""
+	}
+	return cert.SerialOf(i.cert.SerialNumber)
+}
+
+// RevokedAt returns when the issuer was revoked; zero when it was not.
+func (i *Issuer) RevokedAt() time.Time {
+	if i.record.RevokedAt == 0 {
+		return time.Time{}
+	}
+	return time.Unix(i.record.RevokedAt, 0).UTC()
+}
+
+// Chain returns the certificates from this issuer up to the root, as far as the
+// mount knows them.
+func (i *Issuer) Chain() []*x509.Certificate {
+	certs := make([]*x509.Certificate, 0, len(i.chain))
+	for _, link := range i.chain {
+		certs = append(certs, link.cert)
+	}
+	return certs
+}
+
+// WithinChain returns the check that a drafted certificate fits the whole chain:
+// path lengths, key purposes, name constraints and validity (ca-2).
+func (i *Issuer) WithinChain() sign.Check { return i.within }
+
+// May reports whether state and settings let the issuer be used so.
+func (i *Issuer) May(use Usage) bool {
+	return slices.Contains(i.record.Settings.Usage, string(use)) && slices.Contains(allowed[i.record.State], use)
+}
+
+// SelfIssued reports whether the certificate's issuer is its own subject.
+func (i *Issuer) SelfIssued() bool {
+	return i.cert != nil && slices.Equal(i.cert.RawSubject, i.cert.RawIssuer)
+}
+
+// PermitsProfile reports whether the issuer may issue under the profile name, given
+// without its version.
+func (i *Issuer) PermitsProfile(name string) bool {
+	permitted := i.record.Settings.PermittedProfiles
+	return len(permitted) == 0 || slices.Contains(permitted, name)
+}

@@ -1,0 +1,239 @@
+package issuer
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/keyring"
+	"vault-plugin-secrets-enterprise-pki/backend/kv"
+	"vault-plugin-secrets-enterprise-pki/backend/layout"
+	"vault-plugin-secrets-enterprise-pki/backend/sign"
+)
+
+// Config says what a Set works on.
+type Config struct {
+	Store kv.Store
+	Ring  *keyring.Ring
+	Log   hclog.Logger
+	Now   func() time.Time
+}
+
+// Set is the issuers of one mount. Reads come from an immutable snapshot and touch
+// no storage once it is loaded.
+type Set struct {
+	Config
+	records  kv.Table[record]
+	defaults kv.Table[Defaults]
+	urls     kv.Table[URLs]
+	cluster  kv.Table[Cluster]
+	// mu orders writers: whoever holds it has read the newest state and publishes
+	// the next snapshot before releasing. Readers never take it.
+	mu          sync.Mutex
+	snap        atomic.Pointer[snapshot]
+	authorities sync.Map // authority cache: authorityKey -> *sign.Authority
+}
+
+// snapshot is all that reads need, never changed after it is published.
+type snapshot struct {
+	byID     map[string]*Issuer
+	byName   map[string]*Issuer
+	ordered  []*Issuer                   // by creation, then id
+	keys     map[cert.Fingerprint]string // public key -> issuer id
+	defaults Defaults
+	urls     URLs
+	cluster  Cluster
+}
+
+// New returns a set that has touched no storage.
+func New(config Config) *Set {
+	return &Set{
+		Config:   config,
+		records:  kv.NewTable[record](config.Store, layout.Issuer, 1),
+		defaults: kv.NewTable[Defaults](config.Store, layout.ConfigIssuers, 1),
+		urls:     kv.NewTable[URLs](config.Store, layout.ConfigURLs, 1),
+		cluster:  kv.NewTable[Cluster](config.Store, layout.ConfigCluster, 1),
+	}
+}
+
+// Load reads all issuers and publishes the snapshot.
+func (s *Set) Load(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.load(ctx)
+}
+
+// load is Load for a caller that holds mu.
+func (s *Set) load(ctx context.Context) error {
+	next := &snapshot{byID: map[string]*Issuer{}, byName: map[string]*Issuer{}}
+	records, err := s.records.All(ctx)
+	if err != nil {
+		return fmt.Errorf("loading issuers: %w", err)
+	}
+	for id, r := range records {
+		view := &Issuer{record: *r}
+		if len(r.Certificate) > 0 {
+			if view.cert, err = x509.ParseCertificate(r.Certificate); err != nil {
+				return fmt.Errorf("loading issuer %s: %w", id, err)
+			}
+		}
+		next.add(view)
+	}
+	if err := s.loadConfig(ctx, next); err != nil {
+		return err
+	}
+	next.link()
+	s.snap.Store(next)
+	return nil
+}
+
+func (n *snapshot) add(view *Issuer) {
+	n.byID[view.ID()] = view
+	if view.Name() != "" {
+		n.byName[view.Name()] = view
+	}
+	n.ordered = append(n.ordered, view)
+}
+
+// link orders the issuers and finds their chains.
+func (n *snapshot) link() {
+	slices.SortFunc(n.ordered, func(a, b *Issuer) int {
+		return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), cmp.Compare(a.ID(), b.ID()))
+	})
+	n.keys = map[cert.Fingerprint]string{}
+	for _, view := range n.ordered {
+		view.chain = n.chainOf(view)
+		if view.cert != nil {
+			view.within = sign.WithinChain(view.Chain())
+			n.keys[cert.FingerprintOf(view.cert.RawSubjectPublicKeyInfo)] = view.ID()
+		}
+	}
+}
+
+// current returns the snapshot, loading it on first use.
+func (s *Set) current(ctx context.Context) (*snapshot, error) {
+	if snap := s.snap.Load(); snap != nil {
+		return snap, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if snap := s.snap.Load(); snap != nil {
+		return snap, nil
+	}
+	if err := s.load(ctx); err != nil {
+		return nil, err
+	}
+	return s.snap.Load(), nil
+}
+
+// Invalidate drops the snapshot, so that the next read loads it anew.
+func (s *Set) Invalidate() {
+	s.snap.Store(nil)
+	s.authorities.Clear()
+}
+
+// DefaultRef is the reference that means the default issuer.
+const DefaultRef = "default"
+
+// Get returns the issuer with an id or a name, or the default one for DefaultRef.
+// NotFound when there is none.
+func (s *Set) Get(ctx context.Context, ref string) (*Issuer, error) {
+	snap, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return snap.get(ref)
+}
+
+func (n *snapshot) get(ref string) (*Issuer, error) {
+	if ref == DefaultRef {
+		if n.defaults.Default == "" {
+			return nil, fault.New(fault.NotFound, "no default issuer is configured: write config/issuers, or import a CA certificate")
+		}
+		ref = n.defaults.Default
+	}
+	if view, ok := n.byID[ref]; ok {
+		return view, nil
+	}
+	if view, ok := n.byName[ref]; ok {
+		return view, nil
+	}
+	// The words are those that clients of the built-in engine look for.
+	return nil, fault.New(fault.NotFound, "unable to find PKI issuer for reference: %s", ref)
+}
+
+// List returns the issuers that have a certificate, oldest first.
+func (s *Set) List(ctx context.Context) ([]*Issuer, error) {
+	snap, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(snap.ordered), func(i *Issuer) bool { return i.cert == nil }), nil
+}
+
+// Pending returns the issuers that wait for their certificate, oldest first.
+func (s *Set) Pending(ctx context.Context) ([]*Issuer, error) {
+	snap, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(snap.ordered), func(i *Issuer) bool { return i.State() != Pending }), nil
+}
+
+// Loaded returns the issuers that have a certificate as far as they are in memory,
+// for callers that must not touch storage. Nil before the first load.
+func (s *Set) Loaded() []*Issuer {
+	snap := s.snap.Load()
+	if snap == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(snap.ordered), func(i *Issuer) bool { return i.cert == nil })
+}
+
+// KeyHolder returns the id of the issuer that has the public key with this
+// fingerprint. It touches no storage and knows nothing before the first load.
+func (s *Set) KeyHolder(key cert.Fingerprint) (id string, found bool) {
+	snap := s.snap.Load()
+	if snap == nil {
+		return "", false
+	}
+	id, found = snap.keys[key]
+	return id, found
+}
+
+type authorityKey struct {
+	issuer    string
+	algorithm x509.SignatureAlgorithm
+}
+
+// Authority returns the signing authority of an issuer for a use, with the given
+// signature algorithm or, for zero, the one that suits its key. Denied when the
+// issuer may not be used so; Unavailable when its token cannot be reached.
+func (s *Set) Authority(ctx context.Context, i *Issuer, use Usage, algorithm x509.SignatureAlgorithm) (*sign.Authority, error) {
+	if !i.May(use) {
+		return nil, fault.New(fault.Denied, "issuer %s (%s) is not usable for %s", i.ID(), i.State(), use)
+	}
+	key := authorityKey{i.ID(), algorithm}
+	if cached, ok := s.authorities.Load(key); ok {
+		return cached.(*sign.Authority), nil
+	}
+	signer, err := s.Ring.Signer(ctx, i.KeyID())
+	if err != nil {
+		return nil, fmt.Errorf("opening key of issuer %s: %w", i.ID(), err)
+	}
+	authority, err := sign.NewAuthority(sign.Config{Certificate: i.cert, Signer: signer, Algorithm: algorithm})
+	if err != nil {
+		return nil, fmt.Errorf("opening issuer %s: %w", i.ID(), err)
+	}
+	s.authorities.Store(key, authority)
+	return authority, nil
+}

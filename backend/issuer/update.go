@@ -1,0 +1,197 @@
+package issuer
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"strings"
+
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+)
+
+// Update replaces an issuer's settings.
+func (s *Set) Update(ctx context.Context, ref string, settings Settings) (*Issuer, error) {
+	var id string
+	err := s.change(ctx, func(snap *snapshot) error {
+		target, err := snap.get(ref)
+		if err != nil {
+			return err
+		}
+		id = target.ID()
+		if err := snap.checkSettings(target, &settings); err != nil {
+			return err
+		}
+		next := target.record
+		next.Settings = settings
+		return s.records.Put(ctx, id, &next)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.Get(ctx, id)
+}
+
+func (n *snapshot) checkSettings(target *Issuer, settings *Settings) error {
+	if settings.Name != "" && settings.Name != target.Name() {
+		if err := checkName(settings.Name); err != nil {
+			return err
+		}
+		if _, taken := n.byName[settings.Name]; taken || n.byID[settings.Name] != nil {
+			return fault.Field("issuer_name", "%q is taken by another issuer", settings.Name)
+		}
+	}
+	if settings.LeafNotAfter != "err" && settings.LeafNotAfter != "truncate" {
+		return fault.Field("leaf_not_after_behavior", "must be err or truncate: a certificate never outlives its issuer")
+	}
+	if err := checkUsage(target, settings.Usage); err != nil {
+		return err
+	}
+	if _, err := ParseAlgorithm(settings.RevocationAlgorithm); err != nil {
+		return err
+	}
+	if err := n.checkManualChain(target, settings.ManualChain); err != nil {
+		return err
+	}
+	return checkURLs(settings.IssuingCertificates, settings.CRLDistribution, settings.OCSPServers, settings.EnableAIATemplating)
+}
+
+// checkUsage holds a revoked issuer to never issue again (ca-4).
+func checkUsage(target *Issuer, usage []string) error {
+	for _, u := range usage {
+		if !slices.Contains(Usages(), Usage(u)) {
+			return fault.Field("usage", "%q must be read-only, issuing-certificates, crl-signing or ocsp-signing", u)
+		}
+	}
+	if target.State() == Revoked && slices.Contains(usage, string(Issuing)) {
+		return fault.Field("usage", "issuer %s was revoked and never issues again", target.ID())
+	}
+	return nil
+}
+
+func (n *snapshot) checkManualChain(target *Issuer, refs []string) error {
+	for at, ref := range refs {
+		if at == 0 {
+			first, err := n.get(ref)
+			if ref != "self" && (err != nil || first != target) {
+				return fault.Field("manual_chain", "must start with the issuer itself")
+			}
+			continue
+		}
+		link, err := n.get(ref)
+		if err != nil {
+			return fault.FieldOf(fault.Invalid, "manual_chain", "%w", err)
+		}
+		if link.cert == nil {
+			return fault.Field("manual_chain", "issuer %s has no certificate yet", ref)
+		}
+	}
+	return nil
+}
+
+// ParseAlgorithm reads a signature algorithm in the words of the built-in engine,
+// such as "SHA256WithRSA", "SHA384WithRSAPSS", "ECDSAWithSHA256" or "PureEd25519"; ""
+// is zero, the one that suits the key.
+func ParseAlgorithm(text string) (x509.SignatureAlgorithm, error) {
+	if text == "" {
+		return x509.UnknownSignatureAlgorithm, nil
+	}
+	fold := func(s string) string {
+		return strings.ToLower(strings.NewReplacer("-", "", "with", "", "With", "", "Pure", "").Replace(s))
+	}
+	known := []x509.SignatureAlgorithm{
+		x509.SHA256WithRSA, x509.SHA384WithRSA, x509.SHA512WithRSA, x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS,
+		x509.SHA512WithRSAPSS, x509.ECDSAWithSHA256, x509.ECDSAWithSHA384, x509.ECDSAWithSHA512, x509.PureEd25519,
+	}
+	names := make([]string, 0, len(known))
+	for _, algorithm := range known {
+		if fold(algorithm.String()) == fold(text) {
+			return algorithm, nil
+		}
+		names = append(names, algorithm.String())
+	}
+	return 0, fault.Field("revocation_signature_algorithm", "%q must be %s", text, fault.List(names))
+}
+
+// Delete removes an issuer; its key stays. It returns whether the default issuer is
+// gone with it.
+func (s *Set) Delete(ctx context.Context, ref string) (wasDefault bool, err error) {
+	err = s.change(ctx, func(snap *snapshot) error {
+		target, err := snap.get(ref)
+		if err != nil {
+			return err
+		}
+		if snap.defaults.Default == target.ID() {
+			wasDefault = true
+			if err := s.defaults.Put(ctx, single, &Defaults{FollowsLatest: snap.defaults.FollowsLatest}); err != nil {
+				return err
+			}
+		}
+		return s.records.Delete(ctx, target.ID())
+	})
+	return wasDefault, err
+}
+
+// Revoke ends an issuer: it never issues again and is no longer the default. It
+// does not tell relying parties: that is the CRL of the CA above.
+func (s *Set) Revoke(ctx context.Context, ref string) (*Issuer, error) {
+	return s.move(ctx, ref, Revoked)
+}
+
+// transitions says which states may follow which by an operator's word.
+var transitions = map[State][]State{
+	Active:   {Retiring, Revoked},
+	Retiring: {Active, Retired, Revoked},
+	Retired:  {Revoked},
+}
+
+// Retire moves an active issuer to retiring (no new certificates), and a retiring
+// one to retired.
+func (s *Set) Retire(ctx context.Context, ref string) (*Issuer, error) {
+	target, err := s.Get(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if target.State() == Retiring {
+		return s.move(ctx, target.ID(), Retired)
+	}
+	return s.move(ctx, target.ID(), Retiring)
+}
+
+// Activate moves a retiring issuer back to active.
+func (s *Set) Activate(ctx context.Context, ref string) (*Issuer, error) {
+	return s.move(ctx, ref, Active)
+}
+
+func (s *Set) move(ctx context.Context, ref string, to State) (*Issuer, error) {
+	var id string
+	err := s.change(ctx, func(snap *snapshot) error {
+		target, err := snap.get(ref)
+		if err != nil {
+			return err
+		}
+		id = target.ID()
+		if target.State() == to {
+			return nil
+		}
+		if !slices.Contains(transitions[target.State()], to) {
+			return fault.New(fault.Conflict, "issuer %s is %s and cannot become %s", id, target.State(), to)
+		}
+		next := target.record
+		next.State = to
+		if to == Revoked {
+			next.RevokedAt = s.Now().Unix()
+			next.Settings.Usage = slices.DeleteFunc(slices.Clone(next.Settings.Usage), func(u string) bool { return u == string(Issuing) })
+		}
+		if to != Active && snap.defaults.Default == id {
+			if err := s.defaults.Put(ctx, single, &Defaults{FollowsLatest: snap.defaults.FollowsLatest}); err != nil {
+				return err
+			}
+		}
+		return s.records.Put(ctx, id, &next)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("moving issuer %s to %s: %w", ref, to, err)
+	}
+	return s.Get(ctx, id)
+}

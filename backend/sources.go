@@ -1,0 +1,133 @@
+package backend
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"strings"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/issuer"
+	"vault-plugin-secrets-enterprise-pki/backend/layout"
+	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
+	"vault-plugin-secrets-enterprise-pki/backend/sign"
+)
+
+// crlSource shows the issuers to the crl room.
+type crlSource struct{ b *Backend }
+
+// Authority implements crl.Source.
+func (s crlSource) Authority(ctx context.Context, id string) (*sign.Authority, error) {
+	signer, err := s.b.Issuers.Get(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	algorithm, err := issuer.ParseAlgorithm(signer.Settings().RevocationAlgorithm)
+	if err != nil {
+		return nil, err
+	}
+	return s.b.Issuers.Authority(ctx, signer, issuer.CRLSigning, algorithm)
+}
+
+// Publishers implements crl.Source.
+func (s crlSource) Publishers(ctx context.Context) ([]string, error) {
+	all, err := s.b.Issuers.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, i := range all {
+		if i.May(issuer.CRLSigning) {
+			ids = append(ids, i.ID())
+		}
+	}
+	return ids, nil
+}
+
+// ocspSource shows the issuers to the ocsp room.
+type ocspSource struct{ b *Backend }
+
+// Issuers implements ocsp.Source.
+func (s ocspSource) Issuers() []ocsp.Issuer {
+	var asked []ocsp.Issuer
+	for _, i := range s.b.Issuers.Loaded() {
+		if i.May(issuer.OCSPSigning) {
+			asked = append(asked, ocsp.Issuer{ID: i.ID(), DER: i.Certificate().Raw})
+		}
+	}
+	return asked
+}
+
+// Delegate implements ocsp.Source.
+func (s ocspSource) Delegate(ctx context.Context, issuerID string, pub crypto.PublicKey) (*x509.Certificate, error) {
+	return s.b.Issue.Delegate(ctx, issuerID, pub)
+}
+
+// isIssuer reports whether a serial number is that of an issuer of this mount.
+func (b *Backend) isIssuer(serial cert.Serial) bool {
+	for _, i := range b.Issuers.Loaded() {
+		if i.Serial() == serial && i.State() != issuer.Revoked {
+			return true
+		}
+	}
+	return false
+}
+
+// allowsReason reports whether the profile version under which a certificate was
+// issued lets it be revoked for the reason. What is not a stored profile (a role
+// without one, a CA certificate) allows every reason.
+func (b *Backend) allowsReason(ctx context.Context, profileName string, reason cert.Reason) (bool, error) {
+	if strings.HasPrefix(profileName, "role:") {
+		return true, nil
+	}
+	compiled, err := b.Catalog.Resolve(ctx, profileName)
+	if fault.Is(err, fault.Invalid) || fault.Is(err, fault.NotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return compiled.AllowsReason(reason), nil
+}
+
+// Published makes a new issuer known to relying parties: its first CRL and its OCSP
+// responder. A failure leaves the issuer in place, is returned for the caller to
+// warn of, and is mended by the next Tick.
+func (b *Backend) Published(ctx context.Context, ids []string) error {
+	var problems []error
+	for _, id := range ids {
+		i, err := b.Issuers.Get(ctx, id)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if !i.May(issuer.CRLSigning) {
+			continue
+		}
+		if err := b.loadLedger(ctx); err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if _, err := b.CRL.Rebuild(ctx, id); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if err := b.OCSP.Prepare(ctx); err != nil {
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
+// Invalidate drops what was derived from a storage key that another node changed.
+func (b *Backend) Invalidate(key string) {
+	row, _ := layout.Find(key)
+	switch row.Owner {
+	case "issuer", "keyring":
+		b.Ring.Invalidate()
+		b.Issuers.Invalidate()
+	case "catalog":
+		b.Catalog.Invalidate()
+	}
+}
