@@ -1,12 +1,11 @@
 // Package crl promises a certificate revocation list per issuer that is whole, in
 // order and never goes backwards: a streamed encoder, chunked storage under an
-// increasing number, and a head that names the newest.
+// increasing number, and a head that names the newest. A reader sees the old list
+// or the new one, never a mix, wherever a rebuild was cut short.
 package crl
 
 import (
 	"context"
-	"io"
-	"iter"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -25,24 +24,14 @@ type Entry struct {
 	InvalidityAt time.Time // zero: omitted
 }
 
-// List is a tbsCertList without its entries.
+// List is a tbsCertList without its entries. Times count in whole seconds.
 type List struct {
 	Number     int64
 	ThisUpdate time.Time
 	NextUpdate time.Time
-	// OnlyCACerts and OnlyUserCerts add a critical IssuingDistributionPoint.
+	// OnlyCACerts and OnlyUserCerts add a critical IssuingDistributionPoint; at
+	// most one of them may be set (RFC 5280 section 5.2.5).
 	OnlyCACerts, OnlyUserCerts bool
-}
-
-// Encode streams a signed CRL in DER to w: entries is walked twice (lengths first,
-// then octets) and must yield the same entries in the same order both times.
-func Encode(w io.Writer, authority *sign.Authority, list List, entries iter.Seq[Entry]) error {
-	panic("not written")
-}
-
-// Settings are config/crl with the built-in engine's fields and defaults.
-type Settings struct {
-	Expiry string `json:"expiry"`
 }
 
 // Source tells the room which issuers publish CRLs and lets it sign.
@@ -53,7 +42,7 @@ type Source interface {
 	Publishers(ctx context.Context) ([]string, error)
 }
 
-// Config says what a Service works on.
+// Config says what a Service works on. A nil Log discards.
 type Config struct {
 	Store  kv.Store
 	Ledger *ledger.Ledger
@@ -68,39 +57,7 @@ type Head struct {
 	ThisUpdate time.Time `json:"this_update"`
 	NextUpdate time.Time `json:"next_update"`
 	Entries    int       `json:"entries"`
-	Size       int       `json:"size"`
-	Chunks     int       `json:"chunks"`
-	SHA256     []byte    `json:"sha256"`
+	Size       int       `json:"size"`   // octets of DER
+	Chunks     int       `json:"chunks"` // storage entries that hold them
+	SHA256     []byte    `json:"sha256"` // of the whole DER
 }
-
-// Service keeps the CRLs of one mount.
-type Service struct{}
-
-// New returns a service that has touched no storage.
-func New(config Config) *Service { panic("not written") }
-
-// Rebuild makes, stores and returns the next CRL of an issuer.
-func (s *Service) Rebuild(ctx context.Context, issuer string) (Head, error) { panic("not written") }
-
-// RebuildAll rebuilds every issuer's CRL and joins the errors.
-func (s *Service) RebuildAll(ctx context.Context) error { panic("not written") }
-
-// Get returns the newest CRL in DER with no signing: from memory, else from
-// storage. A nil body when the issuer has none yet.
-func (s *Service) Get(ctx context.Context, issuer string) ([]byte, Head, error) { panic("not written") }
-
-// Revoked notes that an issuer's list changed: it is rebuilt at once for
-// keyCompromise, else within the rebuild delay, in the background.
-func (s *Service) Revoked(issuer string, reason cert.Reason) { panic("not written") }
-
-// Tick rebuilds what is due: lists past half of their life. It returns when done.
-func (s *Service) Tick(ctx context.Context) error { panic("not written") }
-
-// Settings returns config/crl, defaults included.
-func (s *Service) Settings(ctx context.Context) (Settings, error) { panic("not written") }
-
-// PutSettings validates and stores config/crl.
-func (s *Service) PutSettings(ctx context.Context, settings Settings) error { panic("not written") }
-
-// Close stops background work and waits for it no longer than a moment.
-func (s *Service) Close() { panic("not written") }

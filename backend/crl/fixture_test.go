@@ -1,0 +1,121 @@
+package crl_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/sign"
+)
+
+// noon is the time at which most tests happen.
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// algorithm is one row of the algorithms that a CRL can be signed with.
+type algorithm struct {
+	name      string
+	key       func() (crypto.Signer, error)
+	signature x509.SignatureAlgorithm
+}
+
+func ecKey(curve elliptic.Curve) func() (crypto.Signer, error) {
+	return func() (crypto.Signer, error) { return ecdsa.GenerateKey(curve, rand.Reader) }
+}
+
+func rsaKey() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }
+
+func edwardsKey() (crypto.Signer, error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	return key, err
+}
+
+var algorithms = []algorithm{
+	{"P-256", ecKey(elliptic.P256()), x509.ECDSAWithSHA256},
+	{"P-384", ecKey(elliptic.P384()), x509.ECDSAWithSHA384},
+	{"P-521", ecKey(elliptic.P521()), x509.ECDSAWithSHA512},
+	{"RSA PKCS1", rsaKey, x509.SHA256WithRSA},
+	{"RSA PSS", rsaKey, x509.SHA256WithRSAPSS},
+	{"Ed25519", edwardsKey, x509.PureEd25519},
+}
+
+// ca is an authority with the key that a test needs to call other software.
+type ca struct {
+	*sign.Authority
+	key crypto.Signer
+}
+
+// newCA makes a self-signed CA; edit changes its template.
+func newCA(t testing.TB, a algorithm, edit ...func(*x509.Certificate)) ca {
+	t.Helper()
+	key, err := a.key()
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(0x1234), SignatureAlgorithm: a.signature,
+		// Values that Go and OpenSSL would write with other string types.
+		RawSubject: []byte("\x30\x1f\x31\x0b\x30\x09\x06\x03\x55\x04\x06\x13\x02DE\x31\x10\x30\x0e\x06\x03\x55\x04\x03\x14\x07Root CA"),
+		NotBefore:  noon.AddDate(-1, 0, 0), NotAfter: noon.AddDate(50, 0, 0),
+		IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:     x509.KeyUsageCRLSign | x509.KeyUsageCertSign,
+		SubjectKeyId: []byte("key identifier 20 oc"),
+	}
+	for _, change := range edit {
+		change(template)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	certificate, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	authority, err := sign.NewAuthority(sign.Config{Certificate: certificate, Signer: key, Algorithm: a.signature})
+	require.NoError(t, err)
+	return ca{authority, key}
+}
+
+// openssl runs the tool and returns what it printed.
+func openssl(t *testing.T, args ...string) string {
+	t.Helper()
+	path, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Fatal("openssl is missing: install the Debian package openssl")
+	}
+	out, err := exec.Command(path, args...).CombinedOutput()
+	require.NoError(t, err, string(out))
+	return string(out)
+}
+
+// file writes DER as PEM for a tool and returns its path.
+func file(t *testing.T, kind string, der []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file.pem")
+	require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
+	return path
+}
+
+// serial returns a serial number with the given octets.
+func serial(octets ...byte) cert.Serial { return cert.Serial(octets) }
+
+func extension(oid []int, value []byte) pkix.Extension {
+	return pkix.Extension{Id: oid, Value: value}
+}
+
+// withCertificate returns the same CA under another certificate.
+func withCertificate(t testing.TB, c ca, certificate *x509.Certificate) ca {
+	t.Helper()
+	authority, err := sign.NewAuthority(sign.Config{Certificate: certificate, Signer: c.key})
+	require.NoError(t, err)
+	return ca{authority, c.key}
+}

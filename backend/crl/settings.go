@@ -1,0 +1,215 @@
+package crl
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/kv"
+	"vault-plugin-secrets-enterprise-pki/backend/layout"
+)
+
+// Settings are config/crl: the built-in engine's fields with its defaults, and
+// rebuild_delay. Durations keep the text they were given as; tags as in
+// profile.Config, kind "duration-string" marks such text.
+//
+// Two values differ from the built-in engine: max_crl_entries is unlimited by
+// default, because a list that stops growing hides revocations; and with
+// auto_rebuild off a list is still renewed at half of its life, because an expired
+// list stops every relying party.
+type Settings struct {
+	Expiry                    string `json:"expiry" doc:"How long a CRL is valid: the distance from thisUpdate to nextUpdate." default:"72h" kind:"duration-string"`
+	Disable                   bool   `json:"disable" doc:"Publish a signed CRL without entries instead of the revoked certificates." default:"false"`
+	OCSPDisable               bool   `json:"ocsp_disable" doc:"Answer every OCSP request with unauthorized." default:"false"`
+	OCSPExpiry                string `json:"ocsp_expiry" doc:"How long an OCSP response is valid; 0 leaves nextUpdate out and forbids caching." default:"12h" kind:"duration-string"`
+	AutoRebuild               bool   `json:"auto_rebuild" doc:"Renew a CRL when auto_rebuild_grace_period is left of its life, instead of at half of its life." default:"false"`
+	AutoRebuildGracePeriod    string `json:"auto_rebuild_grace_period" doc:"How long before nextUpdate a CRL is renewed when auto_rebuild is set; must be shorter than expiry." default:"12h" kind:"duration-string"`
+	EnableDelta               bool   `json:"enable_delta" doc:"Publish delta CRLs; not available yet, so it must be false." default:"false"`
+	DeltaRebuildInterval      string `json:"delta_rebuild_interval" doc:"How often a delta CRL is built when enable_delta is set." default:"15m" kind:"duration-string"`
+	CrossClusterRevocation    bool   `json:"cross_cluster_revocation" doc:"Vault Enterprise replication only, so it must be false." default:"false"`
+	UnifiedCRL                bool   `json:"unified_crl" doc:"Vault Enterprise replication only, so it must be false." default:"false"`
+	UnifiedCRLOnExistingPaths bool   `json:"unified_crl_on_existing_paths" doc:"Vault Enterprise replication only, so it must be false." default:"false"`
+	MaxCRLEntries             int    `json:"max_crl_entries" doc:"Refuse to build a CRL with more entries than this; -1 or 0 means no limit." default:"-1"`
+	RebuildDelay              string `json:"rebuild_delay" doc:"How long after the last build a revocation may wait for the next one; revocations for key compromise never wait." default:"1m" kind:"duration-string"`
+}
+
+// DefaultSettings returns the settings of a mount that never wrote config/crl.
+func DefaultSettings() Settings {
+	return Settings{
+		Expiry: "72h", OCSPExpiry: "12h", AutoRebuildGracePeriod: "12h",
+		DeltaRebuildInterval: "15m", MaxCRLEntries: -1, RebuildDelay: "1m",
+	}
+}
+
+// settingsVersion is the version that a stored Settings record carries.
+const settingsVersion = 1
+
+// settingsTable returns the table whose one record, named "", is config/crl.
+func settingsTable(store kv.Store) kv.Table[Settings] {
+	return kv.NewTable[Settings](store, layout.ConfigCRL, settingsVersion)
+}
+
+// rules are validated Settings; immutable.
+type rules struct {
+	settings   Settings
+	expiry     time.Duration
+	ocspExpiry time.Duration
+	grace      time.Duration
+	delay      time.Duration
+}
+
+// newRules validates settings. An error names the field.
+func newRules(s Settings) (*rules, error) {
+	r := &rules{settings: s}
+	durations := []struct {
+		field string
+		text  string
+		least time.Duration
+		into  *time.Duration
+	}{
+		{"expiry", s.Expiry, time.Second, &r.expiry},
+		{"ocsp_expiry", s.OCSPExpiry, 0, &r.ocspExpiry},
+		{"auto_rebuild_grace_period", s.AutoRebuildGracePeriod, 0, &r.grace},
+		{"delta_rebuild_interval", s.DeltaRebuildInterval, 0, new(time.Duration)},
+		{"rebuild_delay", s.RebuildDelay, 0, &r.delay},
+	}
+	for _, d := range durations {
+		parsed, err := parseDuration(d.text)
+		if err != nil || parsed > maxDuration {
+			return nil, fault.Field(d.field, "must be a duration such as 72h, at most ten years, not %q", d.text)
+		}
+		if parsed < d.least {
+			return nil, fault.Field(d.field, "must be at least %s, not %q", d.least, d.text)
+		}
+		*d.into = parsed
+	}
+	return r, r.check()
+}
+
+// check refuses combinations and what is not built yet.
+func (r *rules) check() error {
+	if r.settings.AutoRebuild && r.grace >= r.expiry {
+		return fault.Field("auto_rebuild_grace_period", "must be shorter than expiry (%s) when auto_rebuild is set", r.settings.Expiry)
+	}
+	if r.settings.EnableDelta {
+		return fault.Field("enable_delta", "must be false: this engine does not publish delta CRLs yet; full CRLs follow a revocation within rebuild_delay")
+	}
+	if r.settings.MaxCRLEntries < -1 {
+		return fault.Field("max_crl_entries", "must be a number of entries, or -1 for no limit")
+	}
+	replicated := []struct {
+		field string
+		set   bool
+	}{
+		{"cross_cluster_revocation", r.settings.CrossClusterRevocation},
+		{"unified_crl", r.settings.UnifiedCRL},
+		{"unified_crl_on_existing_paths", r.settings.UnifiedCRLOnExistingPaths},
+	}
+	for _, flag := range replicated {
+		if flag.set {
+			return fault.Field(flag.field, "must be false: it needs the replication of Vault Enterprise")
+		}
+	}
+	return nil
+}
+
+// life returns the moments at which a list is issued and ends.
+func (r *rules) life(now time.Time) (thisUpdate, nextUpdate time.Time) {
+	thisUpdate = now.UTC().Truncate(time.Second)
+	return thisUpdate, thisUpdate.Add(r.expiry)
+}
+
+// renewal returns the moment from which a list is due for renewal.
+func (r *rules) renewal(head Head) time.Time {
+	if r.settings.AutoRebuild {
+		return head.NextUpdate.Add(-r.grace)
+	}
+	return head.ThisUpdate.Add(head.NextUpdate.Sub(head.ThisUpdate) / 2)
+}
+
+// maxDuration bounds every duration in config/crl.
+const maxDuration = 10 * 365 * 24 * time.Hour
+
+// parseDuration reads "72h", "90" (seconds) or "3d", as clients of the built-in
+// engine write durations.
+func parseDuration(text string) (time.Duration, error) {
+	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil {
+		return time.Duration(seconds) * time.Second, nil
+	}
+	if days, found := strings.CutSuffix(text, "d"); found {
+		n, err := strconv.ParseInt(days, 10, 16)
+		return time.Duration(n) * 24 * time.Hour, err
+	}
+	return time.ParseDuration(text)
+}
+
+// Settings returns config/crl, defaults included.
+func (s *Service) Settings(ctx context.Context) (Settings, error) {
+	r, err := s.rules(ctx)
+	if err != nil {
+		return Settings{}, err
+	}
+	return r.settings, nil
+}
+
+// OCSPExpiry returns how long OCSP responses are valid, 0 for responses without
+// nextUpdate, and whether OCSP is disabled: the part of config/crl that the
+// responder needs.
+func (s *Service) OCSPExpiry(ctx context.Context) (expiry time.Duration, disabled bool, err error) {
+	r, err := s.rules(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	return r.ocspExpiry, r.settings.OCSPDisable, nil
+}
+
+// PutSettings validates and stores config/crl. When disable changed, the lists are
+// rebuilt before it returns; a list that could not be rebuilt is no error here: it
+// shows in LastError and Tick tries again.
+func (s *Service) PutSettings(ctx context.Context, settings Settings) error {
+	next, err := newRules(settings)
+	if err != nil {
+		return err
+	}
+	before, err := s.rules(ctx)
+	if err != nil {
+		// A record that cannot be read is replaced by one that can.
+		s.config.Log.Warn("config/crl is unreadable and is replaced", "error", err)
+		before = next
+	}
+	if err := settingsTable(s.config.Store).Put(ctx, "", &settings); err != nil {
+		s.current.Store(nil) // the write may have happened: read it again
+		return err
+	}
+	s.current.Store(next)
+	if before.settings.Disable != settings.Disable {
+		if err := s.RebuildAll(ctx); err != nil {
+			s.config.Log.Warn("CRLs could not be rebuilt after config/crl changed", "error", err)
+		}
+	}
+	return nil
+}
+
+// rules returns the validated settings: from memory, else from storage.
+func (s *Service) rules(ctx context.Context) (*rules, error) {
+	if r := s.current.Load(); r != nil {
+		return r, nil
+	}
+	stored, err := settingsTable(s.config.Store).Get(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	settings := DefaultSettings()
+	if stored != nil {
+		settings = *stored
+	}
+	r, err := newRules(settings)
+	if err != nil {
+		return nil, err
+	}
+	// Only fill an empty place: a PutSettings in the meantime is newer.
+	s.current.CompareAndSwap(nil, r)
+	return r, nil
+}
