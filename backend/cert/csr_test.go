@@ -1,7 +1,6 @@
 package cert_test
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -387,40 +386,4 @@ func TestCSRNamesAreUnique(t *testing.T) {
 	names, err := cert.ParseSAN(san.Value)
 	require.NoError(t, err)
 	require.Equal(t, cert.Names{DNS: []string{"a.example.com"}, IP: []net.IP{{10, 0, 0, 1}}}, names)
-}
-
-func FuzzParseCSR(f *testing.F) {
-	key := ecKey(f)
-	f.Add(craft(f, key, nil))
-	f.Add(craft(f, key, attribute(extensionRequest, extensions(f, basicConstraints(0x30, 0x03, 0x01, 0x01, 0xff)))))
-	f.Add(craft(f, key, attribute(extensionRequest, extensions(f, sanOf(f, cert.Names{DNS: []string{"a.b"}, Other: []cert.OtherName{{OID: "1.2.3", Value: "x"}}})))))
-	f.Add([]byte(cert.CSRPEM(craft(f, key, nil))))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		request, err := cert.ParseCSR(raw)
-		if err != nil {
-			require.NotEqual(t, fault.Internal, fault.KindOf(err), err)
-			return
-		}
-		require.False(t, request.CA)
-		require.NoError(t, request.CheckSignature())
-		// The standard library must see the same names that we have normalised.
-		require.LessOrEqual(t, len(request.Names.DNS), len(request.DNSNames))
-		require.LessOrEqual(t, len(request.Names.IP), len(request.IPAddresses))
-	})
-}
-
-func BenchmarkParseCSR(b *testing.B) {
-	for name, key := range map[string]crypto.Signer{"ec-256": ecKey(b), "rsa-2048": rsaKey(b)} {
-		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{"web.example.com"}}, key)
-		require.NoError(b, err)
-		raw := []byte(cert.CSRPEM(der))
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := cert.ParseCSR(raw); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
 }

@@ -111,6 +111,6 @@ func KeySpecOf(pub crypto.PublicKey) (KeySpec, error) {
 
 // Equal reports whether two public keys are the same key.
 func Equal(a, b crypto.PublicKey) bool {
-	comparable, ok := a.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && comparable.Equal(b)
+	key, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && key.Equal(b)
 }

@@ -5,8 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
-	_ "crypto/sha256" // SHA-256 for crypto.Hash
-	_ "crypto/sha512" // SHA-384 and SHA-512
 	"crypto/x509"
 	"encoding/asn1"
 

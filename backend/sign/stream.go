@@ -63,8 +63,8 @@ func (s *Stream) Sign() ([]byte, error) {
 	}
 	pub := s.signer.Public()
 	if err := s.row.verify(pub, digest, signature); err != nil {
-		print, _ := cert.KeyFingerprint(pub)
-		return nil, fault.New(fault.Internal, "key %s returned a signature that is wrong: %w", print, err)
+		fingerprint, _ := cert.KeyFingerprint(pub)
+		return nil, fault.New(fault.Internal, "key %s returned a signature that is wrong: %w", fingerprint, err)
 	}
 	return signature, nil
 }
