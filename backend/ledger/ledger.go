@@ -1,23 +1,32 @@
 // Package ledger promises to know what was issued and what became of it: no
 // certificate is handed out before its page is durable, a serial number names the
 // page that records it, and what questions need is held in memory as rows.
+//
+// Three things are in storage. Pages hold the records, one Put for up to MaxPage
+// certificates. Segments hold rows, many to a value, so that a start does not read
+// every page. Dirty markers name rows that changed after a segment took them. The
+// page is the truth; segments and markers only say where to look for it.
 package ledger
 
 import (
-	"context"
 	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
 )
 
-// Record is everything kept about one certificate.
+// Record is everything kept about one certificate. Times are kept in UTC and to
+// the second, as certificates and CRLs carry them.
 type Record struct {
 	Serial     cert.Serial
-	DER        []byte
+	DER        []byte // empty only in an intent, see Intend
 	Issuer     string // issuer id
 	Role       string
 	Profile    string // name@version
@@ -27,8 +36,8 @@ type Record struct {
 	Metadata   map[string]string
 	Replaces   cert.Serial
 	IssuedAt   time.Time
-	KeyHash    cert.Fingerprint
-	Revocation *Revocation // nil: not revoked
+	KeyHash    cert.Fingerprint // of the public key; Add derives it when it is zero
+	Revocation *Revocation      // nil: not revoked
 }
 
 // Revocation says when and why a certificate was revoked.
@@ -36,7 +45,7 @@ type Revocation struct {
 	At           time.Time
 	Reason       cert.Reason
 	InvalidityAt time.Time // zero: not stated
-	Comment      string
+	Comment      string    // at most MaxComment octets
 }
 
 // Row is what questions need of one certificate, held in memory.
@@ -46,84 +55,187 @@ type Row struct {
 	Role       string
 	Profile    string
 	Owner      string
-	Name       string // the common name, or the first name
+	Name       string // the common name, or the first name; at most MaxText octets
 	NotBefore  time.Time
 	NotAfter   time.Time
-	KeyHash    [8]byte
+	KeyHash    [8]byte   // the first octets of the key's fingerprint
 	RevokedAt  time.Time // zero: not revoked
 	Reason     cert.Reason
 	Invalidity time.Time
-	Sequence   uint64
+	Sequence   uint64 // grows with every change of any row, below 2^53, also across restarts
+	Unstored   bool   // no_store: there is no record to Get
 }
 
 // Config says what a Ledger works on.
 type Config struct {
 	Store kv.Store
-	Log   hclog.Logger
+	Log   hclog.Logger // nil: no log
 	Now   func() time.Time
 }
 
-// Ledger is the ledger of one mount.
-type Ledger struct{}
+// stripes is the number of page locks; pages share them by an octet of their
+// random number.
+const stripes = 256
+
+// Ledger is the ledger of one mount. All methods may be called at the same time.
+//
+// Locks are taken in the order maintenance, page, mu.
+type Ledger struct {
+	store kv.Store
+	log   hclog.Logger
+	now   func() time.Time
+
+	// maintenance lets one Load or Flush run at a time.
+	maintenance sync.Mutex
+	segments    segmentList // guarded by maintenance
+
+	// pages serialises what reads a page and then writes it or its rows: whoever
+	// holds a page's lock and has read the page knows the truth until it lets go.
+	pages [stripes]sync.Mutex
+
+	// mu guards state. It is never held across a storage operation.
+	mu     sync.RWMutex
+	state  state
+	loaded atomic.Bool
+}
+
+// state is what the ledger holds in memory, guarded by Ledger.mu.
+type state struct {
+	table    table
+	sequence uint64
+	// closed is the newest hour of which every page has rows and to which no page
+	// is added any more.
+	closed hour
+	// unsettled holds the pages for which a Put has begun that is not known to
+	// have ended well; true when it has failed and storage must be asked.
+	unsettled map[pageID]bool
+}
 
 // New returns a ledger that has loaded nothing and touched no storage.
-func New(config Config) *Ledger { panic("not written") }
-
-// Load reads the rows into memory. Until it has returned without error, Loaded is
-// false and questions answer Unavailable.
-func (l *Ledger) Load(ctx context.Context) error { panic("not written") }
+func New(config Config) *Ledger {
+	log := config.Log
+	if log == nil {
+		log = hclog.NewNullLogger()
+	}
+	return &Ledger{
+		store: config.Store, log: log, now: config.Now,
+		state: state{
+			// Rows that were not in a segment get new sequence numbers at a restart.
+			// Counting on from the clock puts those above every number that the last
+			// process gave out, so a reader's cursor never jumps over a change.
+			sequence:  uint64(max(config.Now().UnixMilli(), 0)) << 10,
+			unsettled: map[pageID]bool{},
+		},
+	}
+}
 
 // Loaded reports whether the rows are complete.
-func (l *Ledger) Loaded() bool { panic("not written") }
+func (l *Ledger) Loaded() bool { return l.loaded.Load() }
 
-// MaxPage is the largest number of certificates on one page.
-const MaxPage = 256
+// questionable refuses questions until the rows are complete (security.md rev-3).
+func (l *Ledger) questionable() error {
+	if !l.loaded.Load() {
+		return fault.New(fault.Unavailable, "the ledger is still loading; ask again in a moment")
+	}
+	return nil
+}
 
-// NewPage reserves a page for up to n certificates, 1 <= n <= MaxPage. It touches no storage.
-func (l *Ledger) NewPage(n int) (*Page, error) { panic("not written") }
-
-// Page is a set of certificates recorded by one write.
-type Page struct{}
-
-// Serial returns a fresh serial number on this page: at least 64 bits from the
-// CSPRNG, never the same twice.
-func (p *Page) Serial() cert.Serial { panic("not written") }
-
-// Add puts a signed certificate on the page. Its serial must be of this page.
-func (p *Page) Add(record Record) error { panic("not written") }
-
-// Commit makes the page durable with one Put, then its rows visible. Nothing on
-// the page may leave the process before Commit returned nil. When Commit fails, the
-// certificates are lost for good: the caller must not hand them out.
-func (l *Ledger) Commit(ctx context.Context, p *Page) error { panic("not written") }
-
-// Note adds the row of a certificate that is not stored (no_store): no Put. It is
-// lost in a crash unless a segment was flushed since.
-func (l *Ledger) Note(record Record) { panic("not written") }
-
-// Get returns the record of a serial number with one Get; NotFound when there is none.
-func (l *Ledger) Get(ctx context.Context, serial cert.Serial) (*Record, error) { panic("not written") }
-
-// Revoke marks the certificate as revoked: 1 Get and at most 2 Puts. Revoking what
-// is revoked already changes nothing and returns the record as it is with changed
-// false.
-func (l *Ledger) Revoke(ctx context.Context, serial cert.Serial, r Revocation) (record *Record, changed bool, err error) {
-	panic("not written")
+// Count returns the number of rows in memory; before Loaded, of those so far.
+func (l *Ledger) Count() int {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.state.table.count
 }
 
 // Row returns the row of a serial number. Unavailable until loaded.
-func (l *Ledger) Row(serial cert.Serial) (row Row, found bool, err error) { panic("not written") }
+func (l *Ledger) Row(serial cert.Serial) (row Row, found bool, err error) {
+	if err := l.questionable(); err != nil {
+		return Row{}, false, err
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	v := l.state.table.view()
+	compact, found := v.get(string(serial))
+	if !found {
+		return Row{}, false, nil
+	}
+	return v.wide(compact), true, nil
+}
 
-// Revoked iterates over the revoked rows of an issuer in the order of serials.
-// Unavailable until loaded.
-func (l *Ledger) Revoked(issuer string) (iter.Seq[Row], error) { panic("not written") }
+// Revoked iterates over the revoked rows of an issuer in the order of serials, as
+// they are now: however often it is walked, it yields the same. It skips over
+// stretches without a revoked row. Unavailable until loaded.
+func (l *Ledger) Revoked(issuer string) (iter.Seq[Row], error) {
+	v, err := l.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.RLock()
+	id, known := l.state.table.words.numbers[issuer]
+	l.mu.RUnlock()
+	return func(yield func(Row) bool) {
+		for _, leaf := range v.leaves {
+			if !known || leaf.revoked == 0 {
+				continue
+			}
+			for i := range leaf.rows {
+				r := &leaf.rows[i]
+				if r.revokedAt != 0 && r.issuer == id && !yield(v.wide(r)) {
+					return
+				}
+			}
+		}
+	}, nil
+}
 
-// Rows iterates over all rows in the order of serials, after a serial ("" for the
-// start). Unavailable until loaded.
-func (l *Ledger) Rows(after cert.Serial) (iter.Seq[Row], error) { panic("not written") }
+// Rows iterates over all rows in the order of serials, which is that of their
+// hours, after a serial ("" for the start). It holds no lock, allocates nothing
+// and shows the rows as they are now, however long the walk takes. Unavailable
+// until loaded.
+func (l *Ledger) Rows(after cert.Serial) (iter.Seq[Row], error) {
+	v, err := l.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(Row) bool) {
+		at, i, found := v.find(string(after))
+		if found {
+			i++
+		}
+		for ; at < len(v.leaves); at, i = at+1, 0 {
+			rows := v.leaves[at].rows
+			for ; i < len(rows); i++ {
+				if !yield(v.wide(&rows[i])) {
+					return
+				}
+			}
+		}
+	}, nil
+}
 
-// ByKey iterates over rows whose certificate has this public key.
-func (l *Ledger) ByKey(key cert.Fingerprint) (iter.Seq[Row], error) { panic("not written") }
+// ByKey iterates over rows whose certificate has this public key, in the order of
+// serials: none for a key that is new here, at the cost of one look-up. Rows keep
+// 64 bits of the fingerprint: who must be certain compares the record.
+func (l *Ledger) ByKey(key cert.Fingerprint) (iter.Seq[Row], error) {
+	if err := l.questionable(); err != nil {
+		return nil, err
+	}
+	l.mu.RLock()
+	rows := l.state.table.withKey([8]byte(key[:8]))
+	l.mu.RUnlock()
+	if len(rows) == 0 {
+		return func(func(Row) bool) {}, nil
+	}
+	slices.SortFunc(rows, func(a, b Row) int { return compare(string(a.Serial), string(b.Serial)) })
+	return slices.Values(rows), nil
+}
 
-// Flush writes the rows that no segment holds yet into new segments.
-func (l *Ledger) Flush(ctx context.Context) error { panic("not written") }
+// snapshot returns a view that no later write changes.
+func (l *Ledger) snapshot() (view, error) {
+	if err := l.questionable(); err != nil {
+		return view{}, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.table.freeze(), nil
+}

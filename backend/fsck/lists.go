@@ -1,0 +1,76 @@
+package fsck
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"math"
+	"strconv"
+
+	"vault-plugin-secrets-enterprise-pki/backend/crl"
+	"vault-plugin-secrets-enterprise-pki/backend/kv"
+	"vault-plugin-secrets-enterprise-pki/backend/layout"
+)
+
+// lists checks that each CRL head has all of its body, and that the body is what
+// the head says.
+func (c *checker) lists() error {
+	// A reader: it takes whatever version there is.
+	heads := kv.NewTable[crl.Head](c.store, layout.CRLHead, math.MaxInt)
+	names, err := c.list(layout.CRLHead)
+	if err != nil {
+		return err
+	}
+	for _, issuer := range names {
+		key := layout.CRLHead + issuer
+		if _, err := c.get(key); err != nil {
+			return err
+		}
+		head, err := heads.Get(c.ctx, issuer)
+		switch {
+		case err != nil:
+			c.broken(key, "%v", err)
+			continue
+		case head == nil:
+			c.broken(key, "it was listed and is not there")
+			continue
+		}
+		c.report.CRLs++
+		if err := c.body(key, issuer, head); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) body(key, issuer string, head *crl.Head) error {
+	folder := layout.CRLBody + issuer + "/" + strconv.FormatInt(head.Number, 10) + "/"
+	var body []byte
+	for i := range head.Chunks {
+		chunk, err := c.get(folder + strconv.Itoa(i))
+		if err != nil {
+			return err
+		}
+		if len(chunk) == 0 {
+			c.broken(folder+strconv.Itoa(i), "chunk %d of %d is missing", i, head.Chunks)
+		}
+		body = append(body, chunk...)
+	}
+	digest := sha256.Sum256(body)
+	if len(body) != head.Size || !bytes.Equal(digest[:], head.SHA256) {
+		c.broken(key, "the body of CRL %d (%d octets) is not the one that the head names (%d octets)", head.Number, len(body), head.Size)
+		return nil
+	}
+	list, err := x509.ParseRevocationList(body)
+	if err != nil {
+		c.broken(key, "CRL %d: %v", head.Number, err)
+		return nil
+	}
+	if list.Number == nil || !list.Number.IsInt64() || list.Number.Int64() != head.Number {
+		c.broken(key, "the CRL number is %v, not %d", list.Number, head.Number)
+	}
+	if len(list.RevokedCertificateEntries) != head.Entries {
+		c.broken(key, "CRL %d has %d entries, not %d", head.Number, len(list.RevokedCertificateEntries), head.Entries)
+	}
+	return nil
+}
