@@ -2,6 +2,9 @@ package catalog
 
 import (
 	"context"
+	"encoding/json"
+	"maps"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -77,8 +80,8 @@ func (c *Catalog) PutProfile(ctx context.Context, name string, config profile.Co
 			if err != nil {
 				return err
 			}
-			if newest.Equal(config) {
-				version--
+			if same(*newest, config) {
+				version = latest
 				return nil
 			}
 		}
@@ -92,6 +95,30 @@ func (c *Catalog) PutProfile(ctx context.Context, name string, config profile.Co
 		return c.heads.Put(ctx, name, &head{Latest: version})
 	})
 	return version, err
+}
+
+// same reports whether two profiles say the same. An empty list and none are one.
+func same(a, b profile.Config) bool { return reflect.DeepEqual(said(a), said(b)) }
+
+// said returns the fields of a profile that are not empty, as they are stored.
+func said(config profile.Config) map[string]any {
+	raw, err := json.Marshal(config)
+	fields := map[string]any{}
+	if err != nil || json.Unmarshal(raw, &fields) != nil {
+		return nil
+	}
+	maps.DeleteFunc(fields, func(_ string, value any) bool {
+		switch v := value.(type) {
+		case nil:
+			return true
+		case []any:
+			return len(v) == 0
+		case map[string]any:
+			return len(v) == 0
+		}
+		return false
+	})
+	return fields
 }
 
 // checkFollowers compiles every role that follows the newest version of a profile.

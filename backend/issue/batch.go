@@ -7,79 +7,154 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/role"
 )
 
-// Batch signs up to ledger.MaxPage CSRs and records them with one write. Each
-// request has its own outcome, in the order of the requests; an error that concerns
-// all of them is returned instead.
+// Batch signs up to ledger.MaxPage CSRs and records them with one write, or a few
+// when their records are larger than one page holds. Each request has its own
+// outcome, in the order of the requests; an error that concerns all of them is
+// returned instead.
 func (s *Service) Batch(ctx context.Context, requests []Request, who role.Identity) ([]Outcome, error) {
 	if len(requests) == 0 || len(requests) > ledger.MaxPage {
 		return nil, fault.Field("requests", "must hold 1 to %d requests, not %d", ledger.MaxPage, len(requests))
 	}
-	page, err := s.Ledger.NewPage(len(requests))
+	b := &batch{service: s, requests: requests, who: who, outcomes: make([]Outcome, len(requests))}
+	left := make([]int, len(requests))
+	for at := range requests {
+		left[at] = at
+	}
+	for len(left) > 0 {
+		var err error
+		if left, err = b.page(ctx, left); err != nil {
+			return nil, err
+		}
+	}
+	return b.outcomes, nil
+}
+
+// batch is one call of Batch under way.
+type batch struct {
+	service  *Service
+	requests []Request
+	who      role.Identity
+	outcomes []Outcome
+}
+
+// page signs and records what fits on one page of the requests at these places, and
+// returns the places that are left for the next.
+func (b *batch) page(ctx context.Context, places []int) (left []int, err error) {
+	page, err := b.service.Ledger.NewPage(len(places))
 	if err != nil {
 		return nil, err
 	}
-	candidates := make([]*candidate, len(requests))
-	outcomes := make([]Outcome, len(requests))
-	var group errgroup.Group
-	group.SetLimit(2 * runtime.GOMAXPROCS(0)) // a token answers several sessions at once
-	for at := range requests {
-		serial := page.Serial()
-		group.Go(func() (err error) {
-			defer func() {
-				if p := recover(); p != nil {
-					err = fault.New(fault.Internal, "request %d of the batch: %v", at, p)
-				}
-			}()
-			if len(requests[at].CSR) == 0 {
-				outcomes[at].Err = missingCSR()
-				return nil
-			}
-			c, err := s.prepare(ctx, requests[at], who, serial)
-			if err == nil {
-				err = c.redeem()
-			}
-			candidates[at], outcomes[at].Err = c, err
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
+	candidates := make([]*candidate, len(places))
+	err = parallel(len(places), func(n int) {
+		candidates[n], b.outcomes[places[n]].Err = b.prepare(ctx, places[n], page.Serial())
+	})
+	if err != nil {
 		return nil, err
 	}
-	return outcomes, s.record(ctx, page, candidates, outcomes)
+	chosen := choose(page, candidates)
+	if chosen == nil {
+		return nil, nil
+	}
+	for n := chosen[len(chosen)-1] + 1; n < len(candidates); n++ {
+		if candidates[n] != nil {
+			left = append(left, places[n])
+		}
+	}
+	err = parallel(len(chosen), func(n int) {
+		b.outcomes[places[chosen[n]]].Err = candidates[chosen[n]].redeem()
+	})
+	if err != nil {
+		return nil, err
+	}
+	return left, b.record(ctx, page, places, candidates, chosen)
+}
+
+func (b *batch) prepare(ctx context.Context, at int, serial cert.Serial) (*candidate, error) {
+	if len(b.requests[at].CSR) == 0 {
+		return nil, missingCSR()
+	}
+	return b.service.prepare(ctx, b.requests[at], b.who, serial)
+}
+
+// choose returns the indices of the candidates that go on this page: all of them, or
+// as many of the first as it has room for. One alone always fits: caps on requests
+// keep a record far below a page.
+func choose(page *ledger.Page, candidates []*candidate) []int {
+	var chosen []int
+	for n, c := range candidates {
+		if c != nil {
+			chosen = append(chosen, n)
+		}
+	}
+	for len(chosen) > 1 && !fit(page, candidates, chosen) {
+		chosen = chosen[:len(chosen)/2]
+	}
+	return chosen
+}
+
+// fit reports whether the page has room for the candidates at these indices.
+func fit(page *ledger.Page, candidates []*candidate, indices []int) bool {
+	drafts := make([]ledger.Record, 0, len(indices))
+	for _, n := range indices {
+		if !candidates[n].profile.NoStore() {
+			drafts = append(drafts, candidates[n].drafted())
+		}
+	}
+	return page.Fits(drafts...)
 }
 
 // record puts what was signed on the page, commits it once, and only then fills in
 // the results.
-func (s *Service) record(ctx context.Context, page *ledger.Page, candidates []*candidate, outcomes []Outcome) error {
+func (b *batch) record(ctx context.Context, page *ledger.Page, places []int, candidates []*candidate, chosen []int) error {
 	stored := 0
-	for at, c := range candidates {
-		if outcomes[at].Err != nil || c.profile.NoStore() {
+	for _, n := range chosen {
+		outcome := &b.outcomes[places[n]]
+		if outcome.Err != nil || candidates[n].profile.NoStore() {
 			continue
 		}
-		if err := page.Add(c.record); err != nil {
-			outcomes[at].Err = err
-			continue
+		if outcome.Err = page.Add(candidates[n].record); outcome.Err == nil {
+			stored++
 		}
-		stored++
 	}
 	if stored > 0 {
-		if err := s.commit(ctx, page); err != nil {
+		if err := b.service.commit(ctx, page); err != nil {
 			return fmt.Errorf("recording a batch of %d certificates: %w", stored, err)
 		}
 	}
-	for at, c := range candidates {
-		if outcomes[at].Err != nil {
+	for _, n := range chosen {
+		outcome := &b.outcomes[places[n]]
+		if outcome.Err != nil {
 			continue
 		}
-		if c.profile.NoStore() {
-			s.Ledger.Note(c.record)
+		if candidates[n].profile.NoStore() {
+			b.service.Ledger.Note(candidates[n].record)
 		}
-		outcomes[at].Result = c.result()
+		outcome.Result = candidates[n].result()
 	}
 	return nil
+}
+
+// parallel runs work for 0..n-1, several at once because a token answers several
+// sessions, and turns a panic of one into an error: one process serves all mounts.
+func parallel(n int, work func(int)) error {
+	var group errgroup.Group
+	group.SetLimit(2 * runtime.GOMAXPROCS(0))
+	for i := range n {
+		group.Go(func() (err error) {
+			defer func() {
+				if p := recover(); p != nil {
+					err = fault.New(fault.Internal, "request %d of the batch: %v", i, p)
+				}
+			}()
+			work(i)
+			return nil
+		})
+	}
+	return group.Wait()
 }

@@ -31,6 +31,8 @@ type CARequest struct {
 	TTL      time.Duration
 	NotAfter time.Time
 	UseCSR   bool // use_csr_values: subject and names come from the CSR
+	// MountTTL and MountMaxTTL are the mount's lease settings.
+	MountTTL, MountMaxTTL time.Duration
 }
 
 // Root makes a self-signed CA inside the mount. The ledger knows of it before it is
@@ -45,13 +47,13 @@ func (s *Service) Root(ctx context.Context, request CARequest, who role.Identity
 		return nil, nil, err
 	}
 	planned, err := compiled.Template(profile.Ask{
-		Subject: request.Subject, Names: request.Names, PublicKey: signer.Public(), TTL: request.TTL, NotAfter: request.NotAfter, EngineKey: true,
+		Subject: request.Subject, Names: request.Names, PublicKey: signer.Public(), TTL: request.TTL, NotAfter: request.NotAfter,
+		EngineKey: true, MountDefaultTTL: request.MountTTL, MountMaxTTL: request.MountMaxTTL,
 	}, s.Now())
 	if err != nil {
 		return nil, nil, err
 	}
-	hashBits, pss := compiled.Signature()
-	algorithm, err := sign.Algorithm(signer.Public(), hashBits, pss)
+	algorithm, err := compiled.Signature().Algorithm(signer.Public())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -60,7 +62,7 @@ func (s *Service) Root(ctx context.Context, request CARequest, who role.Identity
 		return nil, nil, err
 	}
 	signed, err := s.redeemCA(ctx, record, func() (*sign.Draft, error) {
-		return sign.SelfDraft(planned.Certificate, signer, algorithm, lint.Check(compiled.LintPolicy()))
+		return sign.SelfDraft(planned.Certificate, signer, algorithm, lint.Check(lintPolicy(compiled)))
 	})
 	if err != nil {
 		return nil, nil, err
@@ -87,12 +89,16 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 	if request.UseCSR {
 		request.Subject, request.Names = csr.Subject, csr.Names
 	}
+	if limit := parent.Certificate().MaxPathLen; request.Profile.MaxPathLength < 0 && limit > 0 {
+		request.Profile.MaxPathLength = limit - 1 // the parent's limit counts the new CA (RFC 5280 section 4.2.1.9)
+	}
 	compiled, err := profile.New("sign-intermediate", 0, request.Profile)
 	if err != nil {
 		return nil, err
 	}
 	signed, warnings, err := s.signUnder(ctx, parent, compiled, profile.Ask{
 		Subject: request.Subject, Names: request.Names, PublicKey: csr.PublicKey, TTL: request.TTL, NotAfter: request.NotAfter,
+		MountDefaultTTL: request.MountTTL, MountMaxTTL: request.MountMaxTTL,
 	}, who)
 	if err != nil {
 		return nil, err
@@ -127,11 +133,10 @@ func (s *Service) signUnder(ctx context.Context, parent *issuer.Issuer, compiled
 	if compiled.Kind() == profile.KindOCSP {
 		use = issuer.OCSPSigning
 	}
-	hashBits, pss := compiled.Signature()
 	if !parent.May(use) {
 		return nil, nil, fault.New(fault.Denied, "issuer %s (%s) is not usable for %s", parent.ID(), parent.State(), use)
 	}
-	algorithm, err := sign.Algorithm(parent.Certificate().PublicKey, hashBits, pss)
+	algorithm, err := compiled.Signature().Algorithm(parent.Certificate().PublicKey)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -139,9 +144,9 @@ func (s *Service) signUnder(ctx context.Context, parent *issuer.Issuer, compiled
 	if err != nil {
 		return nil, nil, err
 	}
-	ask.Issuer, ask.LeafNotAfter = parent.Certificate(), parent.Settings().LeafNotAfter
+	ask.Issuer, ask.LeafNotAfter = parent.Certificate(), profile.LeafNotAfter(parent.Settings().LeafNotAfter)
 	if use == issuer.OCSPSigning {
-		ask.LeafNotAfter = "truncate" // the responder of an ending CA ends with it
+		ask.LeafNotAfter = profile.LeafTruncate // the responder of an ending CA ends with it
 	}
 	if ask.URLs, err = s.Issuers.URLsFor(ctx, parent); err != nil {
 		return nil, nil, err
@@ -155,7 +160,7 @@ func (s *Service) signUnder(ctx context.Context, parent *issuer.Issuer, compiled
 		return nil, nil, err
 	}
 	signed, err := s.redeemCA(ctx, record, func() (*sign.Draft, error) {
-		return authority.Draft(planned.Certificate, ask.PublicKey, parent.WithinChain(), lint.Check(compiled.LintPolicy()))
+		return authority.Draft(planned.Certificate, ask.PublicKey, parent.WithinChain(), lint.Check(lintPolicy(compiled)))
 	})
 	return signed, planned.Warnings, err
 }

@@ -12,12 +12,11 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"vault-plugin-secrets-enterprise-pki/backend/catalog"
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/role"
-
-	"vault-plugin-secrets-enterprise-pki/backend/catalog"
 )
 
 // Caps on what a request may carry (security.md dos-1).
@@ -48,8 +47,11 @@ type Request struct {
 	Issuer string // reference; "" for the role's issuer
 	Names  role.Ask
 	CSR    []byte // PEM or DER; nil when the engine makes the key
-	Key    cert.KeySpec
-	TTL    time.Duration // 0: by role and profile
+	// KeyType and KeyBits choose the key that the engine makes; "" and 0 leave the
+	// choice to role and profile.
+	KeyType string
+	KeyBits int
+	TTL     time.Duration // 0: by role and profile
 	// NotAfter is an absolute end; zero: from TTL.
 	NotAfter time.Time
 	Note     Annotation

@@ -10,7 +10,6 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
-	"vault-plugin-secrets-enterprise-pki/backend/keyring"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/lint"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
@@ -44,10 +43,10 @@ func (s *Service) prepare(ctx context.Context, request Request, who role.Identit
 	if err := c.role.Authorize(who); err != nil {
 		return nil, err
 	}
-	if request.Note.Owner == "" {
-		request.Note.Owner = c.role.Owner()
-	}
 	if err := checkAnnotation(request.Note); err != nil {
+		return nil, err
+	}
+	if request.Note.Owner, err = c.role.Accountable(request.Note.Owner, request.Note.Metadata); err != nil {
 		return nil, err
 	}
 	authority, err := s.findIssuer(ctx, request, c)
@@ -63,12 +62,12 @@ func (s *Service) prepare(ctx context.Context, request Request, who role.Identit
 		return nil, err
 	}
 	template.SerialNumber = serial.Big()
-	c.draft, err = authority.Draft(template, pub, c.issuer.WithinChain(), lint.Check(c.profile.LintPolicy()))
+	c.draft, err = authority.Draft(template, pub, c.issuer.WithinChain(), lint.Check(lintPolicy(c.profile)))
 	if err != nil {
 		return nil, err
 	}
 	c.record = ledger.Record{
-		Serial: serial, Issuer: c.issuer.ID(), Role: c.role.Name(), Profile: c.profile.Name(), Requester: who.EntityID,
+		Serial: serial, Issuer: c.issuer.ID(), Role: c.role.Name(), Profile: c.profileName(), Requester: who.EntityID,
 		Owner: request.Note.Owner, Contacts: request.Note.Contacts, Metadata: request.Note.Metadata,
 		Replaces: request.Note.Replaces, IssuedAt: s.Now(), KeyHash: keyHash,
 	}
@@ -85,48 +84,52 @@ func (s *Service) findIssuer(ctx context.Context, request Request, c *candidate)
 	if c.issuer, err = s.Issuers.Get(ctx, ref); err != nil {
 		return nil, err
 	}
-	profileName, _, _ := strings.Cut(c.profile.Name(), "@")
+	profileName, _, _ := strings.Cut(c.profileName(), "@")
 	if !c.issuer.PermitsProfile(profileName) {
 		return nil, fault.New(fault.Denied, "issuer %s does not permit profile %s (permitted_profiles)", c.issuer.ID(), profileName)
 	}
 	if !c.issuer.May(issuer.Issuing) {
 		return nil, fault.New(fault.Denied, "issuer %s (%s) is not usable for %s", c.issuer.ID(), c.issuer.State(), issuer.Issuing)
 	}
-	hashBits, pss := c.profile.Signature()
-	algorithm, err := sign.Algorithm(c.issuer.Certificate().PublicKey, hashBits, pss)
+	algorithm, err := c.profile.Signature().Algorithm(c.issuer.Certificate().PublicKey)
 	if err != nil {
 		return nil, err
 	}
 	return s.Issuers.Authority(ctx, c.issuer, issuer.Issuing, algorithm)
 }
 
+// profileName returns name@version, or role:NAME for a role without a profile.
+func (c *candidate) profileName() string {
+	if name := c.profile.Name(); name != "" {
+		return name
+	}
+	return "role:" + c.role.Name()
+}
+
 // template asks the role for the names and the profile for the template. The key is
 // made last, when nothing but its own rules can refuse it.
 func (s *Service) template(ctx context.Context, request Request, who role.Identity, c *candidate) (*x509.Certificate, crypto.PublicKey, error) {
-	ask := profile.Ask{TTL: request.TTL, NotAfter: request.NotAfter, MountTTL: request.MountTTL, MountMaxTTL: request.MountMaxTTL}
+	ask := profile.Ask{EngineKey: true}
 	if len(request.CSR) > 0 {
 		csr, err := cert.ParseCSR(request.CSR)
 		if err != nil {
 			return nil, nil, err
 		}
-		request.Names.CSR = csr
-		if err := ask.FromCSR(csr); err != nil {
-			return nil, nil, err
-		}
-	} else {
-		ask.EngineKey = true
+		request.Names.CSR, ask = csr, profile.AskOf(csr)
 	}
+	ask.TTL, ask.NotAfter = request.TTL, request.NotAfter
+	ask.MountDefaultTTL, ask.MountMaxTTL = request.MountTTL, request.MountMaxTTL
 	var err error
 	if ask.Subject, ask.Names, err = c.role.Names(request.Names, who); err != nil {
 		return nil, nil, err
 	}
 	ask.Issuer = c.issuer.Certificate()
-	ask.LeafNotAfter = c.issuer.Settings().LeafNotAfter
+	ask.LeafNotAfter = profile.LeafNotAfter(c.issuer.Settings().LeafNotAfter)
 	if ask.URLs, err = s.Issuers.URLsFor(ctx, c.issuer); err != nil {
 		return nil, nil, err
 	}
 	if ask.EngineKey {
-		if c.key, err = c.makeKey(request.Key); err != nil {
+		if c.key, err = c.makeKey(request); err != nil {
 			return nil, nil, err
 		}
 		ask.PublicKey = c.key.Public()
@@ -141,16 +144,26 @@ func (s *Service) template(ctx context.Context, request Request, who role.Identi
 
 // makeKey generates the key of an issue request: the algorithm asked for when role
 // and profile allow it, otherwise their first.
-func (c *candidate) makeKey(asked cert.KeySpec) (crypto.Signer, error) {
-	spec, err := c.profile.ChooseKey(asked)
+func (c *candidate) makeKey(request Request) (crypto.Signer, error) {
+	spec, err := c.role.EngineKey(request.KeyType, request.KeyBits)
 	if err != nil {
 		return nil, err
 	}
-	key, err := keyring.NewSoftwareKey(spec)
+	key, err := cert.GenerateKey(spec)
 	if err != nil {
 		return nil, fmt.Errorf("generating %s key: %w", spec, err)
 	}
 	return key, nil
+}
+
+// lintPolicy is what a profile wants of the lint room.
+func lintPolicy(p *profile.Profile) lint.Policy {
+	wanted := p.LintPolicy()
+	policy := lint.Policy{Sets: wanted.Sets, FailAt: lint.Error, Ignore: wanted.Ignore}
+	if wanted.FailLevel == "warn" {
+		policy.FailAt = lint.Warning
+	}
+	return policy
 }
 
 // checkKeyUse refuses keys that must not be certified again: a CA's own, one whose
@@ -176,10 +189,18 @@ func (s *Service) checkKeyUse(pub crypto.PublicKey, c *candidate, owner string) 
 		case !row.RevokedAt.IsZero() && row.Reason == cert.KeyCompromise:
 			return hash, fault.Field("csr", "the key was revoked as compromised with certificate %s; make a new key", row.Serial)
 		case c.profile.UniqueKey() && row.Owner != owner:
-			return hash, fault.Field("csr", "the key is in use by another owner and profile %s wants unique keys (unique_key)", c.profile.Name())
+			return hash, fault.Field("csr", "the key is in use by another owner and profile %s wants unique keys (unique_key)", c.profileName())
 		}
 	}
 	return hash, nil
+}
+
+// drafted returns the record with the draft's octets, which are as long as those of
+// the certificate to be, for the question whether the page has room.
+func (c *candidate) drafted() ledger.Record {
+	record := c.record
+	record.DER = c.draft.Certificate().Raw
+	return record
 }
 
 // redeem signs the draft with the CA key and completes the record.

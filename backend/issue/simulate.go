@@ -29,12 +29,12 @@ func (s *Service) Simulate(ctx context.Context, request Request, who role.Identi
 	if err != nil {
 		return nil, err
 	}
-	findings, err := lint.Certificate(c.draft.Certificate(), c.issuer.Certificate(), c.profile.LintPolicy())
+	findings, err := lint.Certificate(c.draft.Certificate(), c.issuer.Certificate(), lintPolicy(c.profile))
 	if err != nil {
 		return nil, err
 	}
 	return &Simulation{
 		Draft: c.draft.Certificate(), Findings: findings, Warnings: c.warnings,
-		Profile: c.profile.Name(), Issuer: c.issuer.ID(),
+		Profile: c.profileName(), Issuer: c.issuer.ID(),
 	}, nil
 }

@@ -73,6 +73,10 @@ func (s *Set) Defaults(ctx context.Context) (Defaults, error) {
 func (s *Set) PutDefaults(ctx context.Context, d Defaults) (Defaults, error) {
 	var kept Defaults
 	err := s.change(ctx, func(snap *snapshot) error {
+		if d.Default == "" {
+			kept = d
+			return s.defaults.Put(ctx, single, &kept)
+		}
 		target, err := snap.get(d.Default)
 		if err != nil {
 			return fault.FieldOf(fault.Invalid, "default", "%w", err)

@@ -151,6 +151,14 @@ func (i *Issuer) Chain() []*x509.Certificate {
 	return certs
 }
 
+// Parent returns the issuer above in the chain, or nil when the mount knows none.
+func (i *Issuer) Parent() *Issuer {
+	if len(i.chain) < 2 {
+		return nil
+	}
+	return i.chain[1]
+}
+
 // WithinChain returns the check that a drafted certificate fits the whole chain:
 // path lengths, key purposes, name constraints and validity (ca-2).
 func (i *Issuer) WithinChain() sign.Check { return i.within }
