@@ -29,6 +29,7 @@ var rooms = []room{
 	{2, "backend/hsm", "fault cert"},
 	{2, "backend/sign", "fault cert"},
 
+	{3, "backend/hsm/hsmtest", "fault cert hsm"},
 	{3, "backend/role", "fault cert profile"},
 	{3, "backend/keyring", "fault cert kv layout hsm"},
 	{3, "backend/ledger", "fault cert kv layout"},
@@ -62,8 +63,9 @@ var rooms = []room{
 }
 
 // forTests may be imported by the tests of every room, whatever its floor: the one
-// fake, the checker with which fault walks end, real tokens, and a mount in process.
-var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token", "paths/pathstest"}
+// fake, the checker with which fault walks end, real tokens and their suite, and a
+// mount in process.
+var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token", "backend/hsm/hsmtest", "paths/pathstest"}
 
 // vaultImporters are the folders, with all below them, that may import Vault's SDK
 // and API. Nothing may import Vault itself.
