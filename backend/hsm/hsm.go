@@ -3,15 +3,36 @@
 // bounded in sessions, never waited for without a deadline, never logged in to
 // again after a wrong PIN, and keys found by CKA_ID and compared with the public
 // key that is on record.
+//
+// A library that hangs cannot be interrupted. Every call runs beside its caller;
+// one that overstays its deadline opens the circuit: all tokens of that library are
+// Unavailable until the call comes back. A token that was lost is opened again by
+// the next use, at most every two seconds, after every connection of this process
+// to that library has been closed.
+//
+// The package has two builds. Without cgo it compiles and Open says what to do.
 package hsm
 
 import (
-	"context"
-	"crypto"
+	"errors"
 	"time"
 
-	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
+
+// DefaultMaxSessions and DefaultTimeout hold for a Config that leaves them 0.
+const (
+	DefaultMaxSessions = 8
+	DefaultTimeout     = 10 * time.Second
+)
+
+// fewestSessions is what one token needs: one that keeps the login, one for raw
+// calls and two of crypto11, which holds one of its own.
+const fewestSessions = 4
+
+// ErrWrongPIN is in the chain of the Denied error for a PIN that the token has
+// refused; the PIN is latched, so the token will not see it again.
+var ErrWrongPIN = errors.New("the token refused the PIN")
 
 // Config names one token. Exactly one of TokenLabel and TokenSerial is set.
 type Config struct {
@@ -19,7 +40,13 @@ type Config struct {
 	TokenLabel  string
 	TokenSerial string
 	PIN         string
-	MaxSessions int // 0: 8
+	MaxSessions int // 0: 8; at least 4. A quarter serves Ed25519 and housekeeping
+	// Timeout is the deadline of one PKCS#11 call, 0: 10 s. Opening a token gets
+	// three times as much and generating a key twelve times. As with MaxSessions,
+	// who opens a token first decides.
+	Timeout time.Duration
+	// Now dates the last error in Status; without it the date is zero.
+	Now func() time.Time
 }
 
 // Evidence is what the token said about a private key when it was read back: a
@@ -40,44 +67,32 @@ type Status struct {
 	Serial       string
 	Manufacturer string
 	Model        string
-	Firmware     string
-	Mechanisms   []string
-	LastError    string
+	Firmware     string   // "major.minor"
+	Mechanisms   []string // CKM_ names where known, hexadecimal numbers otherwise; sorted
+	LastError    string   // of the token while it was open; "" when there was none
 	LastErrorAt  time.Time
 }
 
-// AllowedModules returns the allow-list: PKI_PKCS11_MODULES split at ":", or the
-// well-known vendor paths.
-func AllowedModules() []string { panic("not written") }
-
-// Token is one token of this process, shared by everyone who opened it.
-type Token struct{}
-
-// Open returns the token, opening its library and logging in if nobody did yet.
-// The PIN is compared with the one in use. Unavailable when the token cannot be
-// reached; Denied for a wrong PIN (latched) or a module outside the allow-list.
-func Open(ctx context.Context, config Config) (*Token, error) { panic("not written") }
-
-// Close releases the caller's share of the token.
-func (t *Token) Close() { panic("not written") }
-
-// Generate makes a key pair in the token under CKA_ID id with the attributes of
-// dependencies.md and reads them back.
-func (t *Token) Generate(ctx context.Context, spec cert.KeySpec, id []byte, label string) (crypto.Signer, Evidence, error) {
-	panic("not written")
+// Pair is what a token holds under one CKA_ID: both halves of a key pair, or one
+// that was left alone by a crash.
+type Pair struct {
+	ID      []byte // CKA_ID
+	Label   string // CKA_LABEL
+	Private bool   // there is a private key
+	Public  bool   // there is a public key
 }
 
-// Find returns the signer for the private key with CKA_ID id, compared with pub.
-// NotFound when the token has no such key; Conflict when its public key differs.
-func (t *Token) Find(ctx context.Context, id []byte, pub crypto.PublicKey) (crypto.Signer, error) {
-	panic("not written")
+// check validates what can be judged without a token.
+func (c Config) check() error {
+	switch {
+	case c.Module == "":
+		return fault.Field("module", "must be the path of a PKCS#11 library")
+	case (c.TokenLabel == "") == (c.TokenSerial == ""):
+		return fault.Field("token_label", "give exactly one of token_label and token_serial")
+	case c.MaxSessions != 0 && (c.MaxSessions < fewestSessions || c.MaxSessions > 1024):
+		return fault.Field("max_sessions", "must be 0 for the default of %d, or from %d to 1024", DefaultMaxSessions, fewestSessions)
+	case c.Timeout < 0:
+		return fault.Field("timeout", "must not be negative")
+	}
+	return nil
 }
-
-// Evidence reads the attributes of the private key with CKA_ID id.
-func (t *Token) Evidence(ctx context.Context, id []byte) (Evidence, error) { panic("not written") }
-
-// Destroy removes the key pair with CKA_ID id and proves its absence.
-func (t *Token) Destroy(ctx context.Context, id []byte) error { panic("not written") }
-
-// Status reports on the token without failing.
-func (t *Token) Status(ctx context.Context) Status { panic("not written") }
