@@ -128,4 +128,4 @@ require (
 
 replace github.com/ThalesIgnite/crypto11 => github.com/eclipse-keypont/crypto11 v1.6.8
 
-replace github.com/weppos/publicsuffix-go => github.com/weppos/publicsuffix-go v0.50.3
+replace github.com/weppos/publicsuffix-go => ./third_party/publicsuffix-go

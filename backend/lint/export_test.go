@@ -1,0 +1,10 @@
+package lint
+
+// OwnRules lists the names of the rules that are written here, not zlint's.
+func OwnRules() []string {
+	list := make([]string, len(rules))
+	for i, rule := range rules {
+		list[i] = rule.Name
+	}
+	return list
+}
