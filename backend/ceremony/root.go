@@ -1,0 +1,192 @@
+package ceremony
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/hsm"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
+	"vault-plugin-secrets-enterprise-pki/backend/sign"
+)
+
+// rootPlan is a RootOrder that passed every check that needs no token.
+type rootPlan struct {
+	order   RootOrder
+	spec    cert.KeySpec
+	profile *profile.Profile
+	serial  cert.Serial
+	now     time.Time
+
+	certificate, crl, record *output
+}
+
+// CreateRoot makes a root: its key in the token, its certificate, its first CRL.
+// The order is first carried out with a throwaway key, so that whatever profile and
+// rules refuse is refused before a key exists. When it fails later, the key stays in
+// the token: nothing here destroys a root's key.
+func (c *Ceremony) CreateRoot(ctx context.Context, order RootOrder) error {
+	plan, err := c.planRoot(order)
+	if err != nil {
+		return err
+	}
+	if err := reserve(plan.certificate, plan.crl, plan.record); err != nil {
+		return err
+	}
+	defer release(plan.certificate, plan.crl, plan.record)
+	c.report("outputs reserved", Fact{"certificate", plan.certificate.path}, Fact{"crl", plan.crl.path}, Fact{"record", plan.record.path})
+	token, err := c.open(ctx, order.Token)
+	if err != nil {
+		return err
+	}
+	defer token.Close()
+	signer, err := c.generate(ctx, token, plan.spec, order.Key)
+	if err != nil {
+		return err
+	}
+	if err := c.signRoot(ctx, plan, token, signer); err != nil {
+		id, _ := order.Key.id() // read before
+		return fmt.Errorf("the new key stays in the token under CKA_ID %x, without a certificate or CRL that may be used: %w", id, err)
+	}
+	return nil
+}
+
+// signRoot signs with the new key, writes, and verifies what was written.
+func (c *Ceremony) signRoot(ctx context.Context, plan *rootPlan, token *hsm.Token, signer crypto.Signer) error {
+	hash, err := cert.KeyFingerprint(signer.Public())
+	if err != nil {
+		return err
+	}
+	record := newRecord(plan.record.path, hash)
+	plan.record.written = true // from here on it may hold an intent, and stays
+	draft, err := plan.draft(signer)
+	if err != nil {
+		return err
+	}
+	root, err := c.redeem(record, draft, plan.certificate)
+	if err != nil {
+		return err
+	}
+	first := crlJob{number: max(plan.order.CRL.Number, 1), thisUpdate: plan.now, nextUpdate: plan.order.CRL.NextUpdate.From(plan.now)}
+	if err := c.signCRL(record, root, signer, first, plan.crl); err != nil {
+		return err
+	}
+	id, err := plan.order.Key.id()
+	if err != nil {
+		return err
+	}
+	if err := c.showKey(ctx, token, "key read back from the token", id, signer.Public()); err != nil {
+		return err
+	}
+	return c.Verify(Artefacts{Root: plan.certificate.path, CRL: plan.crl.path})
+}
+
+// planRoot checks the order and carries it out with a throwaway key.
+func (c *Ceremony) planRoot(order RootOrder) (*rootPlan, error) {
+	plan := &rootPlan{
+		order: order, now: c.now(),
+		certificate: &output{field: "outputs.certificate", path: order.Outputs.Certificate},
+		crl:         &output{field: "outputs.crl", path: order.Outputs.CRL},
+		record:      &output{field: "outputs.record", path: order.Outputs.Record},
+	}
+	if err := order.Token.check(); err != nil {
+		return nil, err
+	}
+	if _, err := order.Key.id(); err != nil {
+		return nil, err
+	}
+	switch {
+	case order.Validity.IsZero():
+		return nil, fault.Field("validity", "must be given, such as 20y")
+	case order.CRL.Number < 0:
+		return nil, fault.Field("crl.number", "must not be negative")
+	}
+	if err := checkNextUpdate("crl.next_update", order.CRL.NextUpdate, plan.now, order.Validity.From(plan.now)); err != nil {
+		return nil, err
+	}
+	var err error
+	if plan.spec, err = cert.ParseKeySpec(order.Key.Algorithm); err != nil {
+		return nil, fault.Field("key.algorithm", "%w", err)
+	}
+	if plan.profile, err = order.Profile.compile(rootPreset); err != nil {
+		return nil, err
+	}
+	if plan.serial, err = cert.NewSerial(); err != nil {
+		return nil, err
+	}
+	stand, err := throwaway(plan.spec)
+	if err != nil {
+		return nil, err
+	}
+	draft, err := plan.draft(stand)
+	if err != nil {
+		return nil, err
+	}
+	c.report("order checked with a throwaway key", describe(draft.Certificate())...)
+	return plan, nil
+}
+
+// draft makes the checked draft of the root's certificate for a key.
+func (p *rootPlan) draft(signer crypto.Signer) (*sign.Draft, error) {
+	planned, err := p.profile.Template(profile.Ask{
+		Subject: p.order.Subject.name(), PublicKey: signer.Public(), NotAfter: p.order.Validity.From(p.now), EngineKey: true,
+	}, p.now)
+	if err != nil {
+		return nil, err
+	}
+	planned.Certificate.SerialNumber = p.serial.Big()
+	return sign.SelfDraft(planned.Certificate, signer, planned.Certificate.SignatureAlgorithm, fits(rootPreset))
+}
+
+// redeem records the intent, signs, writes and records the result. If the machine
+// fails in between, the record tells of an intent, and either there is no signature
+// or its certificate is in the output.
+func (c *Ceremony) redeem(record *record, draft *sign.Draft, to *output) (*x509.Certificate, error) {
+	drafted := draft.Certificate()
+	intent := entry{
+		Time: c.now(), Event: eventIntent, Kind: kindCertificate, Serial: cert.SerialOf(drafted.SerialNumber).String(),
+		Subject: drafted.Subject.String(), TBS: sha256Hex(drafted.RawTBSCertificate),
+	}
+	if err := record.append(intent); err != nil {
+		return nil, err
+	}
+	c.report("intent recorded", Fact{"serial number", intent.Serial}, Fact{"tbsCertificate SHA-256", intent.TBS})
+	signed, err := draft.Sign()
+	if err != nil {
+		return nil, fmt.Errorf("signing certificate %s: %w", intent.Serial, err)
+	}
+	c.report("certificate signed", append(describe(signed), Fact{"certificate SHA-256", sha256Hex(signed.Raw)})...)
+	if err := to.write([]byte(cert.CertificatePEM(signed.Raw) + "\n")); err != nil {
+		return nil, err
+	}
+	done := intent
+	done.Time, done.Event, done.SHA256 = c.now(), eventSigned, sha256Hex(signed.Raw)
+	if err := record.append(done); err != nil {
+		return nil, err
+	}
+	return signed, c.announce("certificate", to.path)
+}
+
+// throwaway makes a software key that is used for a draft and forgotten.
+func throwaway(spec cert.KeySpec) (crypto.Signer, error) {
+	curves := map[int]elliptic.Curve{256: elliptic.P256(), 384: elliptic.P384(), 521: elliptic.P521()}
+	switch spec.Type {
+	case cert.RSA:
+		return rsa.GenerateKey(rand.Reader, spec.Bits)
+	case cert.EC:
+		return ecdsa.GenerateKey(curves[spec.Bits], rand.Reader)
+	case cert.Ed25519:
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
+	}
+	return nil, fault.New(fault.Internal, "no throwaway key of type %s", spec)
+}
