@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"math/big"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
@@ -125,7 +126,7 @@ func assemble(w io.Writer, authority *sign.Authority, list List, length int, oct
 	if err != nil {
 		return fmt.Errorf("signing crl %d: %w", list.Number, err)
 	}
-	end := append(tail, algorithm...)
+	end := slices.Concat(tail, algorithm)
 	end = appendHeader(end, tagBitString, len(signature)+1)
 	end = append(append(end, 0), signature...)
 	size := len(head) + length + len(end)

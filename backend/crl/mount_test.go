@@ -168,8 +168,8 @@ func (m *mount) read(t testing.TB, s *crl.Service) (*x509.RevocationList, crl.He
 	require.NoError(t, err)
 	require.NoError(t, list.CheckSignatureFrom(m.ca.Certificate()))
 	require.Equal(t, head.Number, list.Number.Int64())
-	require.Equal(t, head.Entries, len(list.RevokedCertificateEntries))
-	require.Equal(t, head.Size, len(der))
+	require.Len(t, list.RevokedCertificateEntries, head.Entries)
+	require.Len(t, der, head.Size)
 	require.True(t, head.ThisUpdate.Equal(list.ThisUpdate) && head.NextUpdate.Equal(list.NextUpdate))
 	return list, head
 }

@@ -127,6 +127,9 @@ func (p *publication) failure() error {
 	return p.agenda.failure
 }
 
+// failed reports whether the last rebuild failed.
+func (p *publication) failed() bool { return p.failure() != nil }
+
 // mark notes a revocation and reports whether a goroutine is wanted to see to it.
 func (p *publication) mark(reason cert.Reason) (start bool) {
 	p.mu.Lock()

@@ -28,7 +28,7 @@ func (s *Service) due(ctx context.Context, p *publication) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if p.failure() != nil {
+	if p.failed() {
 		return true, nil
 	}
 	e := p.latest()

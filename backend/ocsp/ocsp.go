@@ -1,30 +1,36 @@
 // Package ocsp promises truthful answers: RFC 6960 responses signed by a delegated
 // responder, in which a serial that was never issued is unknown, and nothing is
-// good before the ledger is loaded.
+// good before the ledger is loaded. Answering reads memory only: no storage
+// operation, no CA key, however many ask.
 package ocsp
 
 import (
 	"context"
+	"crypto"
+	"crypto/x509"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
-	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
 
-// MaxRequest is the largest request that is decoded, in octets.
-const MaxRequest = 64 << 10
+// Caps on requests, checked before or while they are decoded (security.md dos-1).
+const (
+	MaxRequest = 64 << 10 // octets of a request
+	MaxCertIDs = 16       // certificates asked about in one request
+)
 
 // Source is what the responder needs of the issuers.
 type Source interface {
 	// Issuers returns every CA certificate that may be asked about, by issuer id.
-	// It touches no storage.
+	// It touches no storage. The responder does not change what it returns, and the
+	// caller must not either.
 	Issuers() []Issuer
 	// Delegate signs a responder certificate (profile ocsp-responder) for the public
 	// key with the issuer's own key, and records it in the ledger before returning.
-	Delegate(ctx context.Context, issuer string, responder Delegation) (*sign.Authority, error)
+	Delegate(ctx context.Context, issuer string, pub crypto.PublicKey) (*x509.Certificate, error)
 }
 
 // Issuer is one CA that may be asked about; see Source. Usage ocsp-signing checked.
@@ -33,10 +39,7 @@ type Issuer struct {
 	DER []byte
 }
 
-// Delegation carries the key for which a responder certificate is wanted.
-type Delegation struct{}
-
-// Config says what a Responder works on.
+// Config says what a Responder works on. A nil Log discards.
 type Config struct {
 	Store  kv.Store
 	Ledger *ledger.Ledger
@@ -45,19 +48,14 @@ type Config struct {
 	Now    func() time.Time
 }
 
-// Responder answers OCSP requests for all issuers of one mount.
-type Responder struct{}
-
-// New returns a responder that has touched nothing.
-func New(config Config) *Responder { panic("not written") }
-
-// Answer returns the DER of the response to a DER request: it never fails, does no
-// storage operation and uses no CA key. maxAge is how long the answer may be
-// cached, 0 for not at all.
-func (r *Responder) Answer(request []byte) (response []byte, maxAge time.Duration) {
-	panic("not written")
+// Settings are the part of config/crl that concerns the responder.
+type Settings struct {
+	// Disabled makes every answer unauthorized.
+	Disabled bool
+	// Expiry is the distance from thisUpdate to nextUpdate; 0 leaves nextUpdate out,
+	// which says that newer information is always available (RFC 6960 section 2.4).
+	Expiry time.Duration
 }
 
-// Prepare makes sure that every issuer has a responder certificate that is valid
-// and not past two thirds of its life; called at start and by Tick.
-func (r *Responder) Prepare(ctx context.Context) error { panic("not written") }
+// DefaultSettings returns the settings of a Responder that was never configured.
+func DefaultSettings() Settings { return Settings{Expiry: 12 * time.Hour} }

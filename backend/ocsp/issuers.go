@@ -1,0 +1,93 @@
+package ocsp
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"slices"
+)
+
+// identity is the part of a CertID that names a CA. Shorter hashes end in zeros.
+type identity struct {
+	hash crypto.Hash
+	name [sha256.Size]byte
+	key  [sha256.Size]byte
+}
+
+// identityOf returns the identity that a CertID names; false when the hash is not
+// one of ours or its values have another length.
+func identityOf(id CertID) (identity, bool) {
+	if id.Hash == 0 || len(id.NameHash) != id.Hash.Size() || len(id.KeyHash) != id.Hash.Size() {
+		return identity{}, false
+	}
+	known := identity{hash: id.Hash}
+	copy(known.name[:], id.NameHash)
+	copy(known.key[:], id.KeyHash)
+	return known, true
+}
+
+// authority is a CA as a CertID names it: a name and a key. Several issuers share
+// one when their certificates were renewed or cross-signed, and then any of them
+// may have issued the serial asked about.
+type authority struct {
+	issuers []string // ids, in the order of Source
+}
+
+// table finds authorities by identity; immutable.
+type table struct {
+	source []Issuer
+	found  map[identity]*authority
+}
+
+// newTable hashes every issuer's name and key; failed names issuers whose
+// certificate is malformed.
+func newTable(source []Issuer) (t *table, failed []string) {
+	t = &table{source: slices.Clone(source), found: make(map[identity]*authority, 2*len(source))}
+	for _, issuer := range source {
+		certificate, err := x509.ParseCertificate(issuer.DER)
+		if err != nil {
+			failed = append(failed, issuer.ID)
+			continue
+		}
+		key, err := publicKeyBits(certificate)
+		if err != nil {
+			failed = append(failed, issuer.ID)
+			continue
+		}
+		for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
+			id := identity{hash: hash}
+			copy(id.name[:], digest(hash, certificate.RawSubject))
+			copy(id.key[:], digest(hash, key))
+			if t.found[id] == nil {
+				t.found[id] = &authority{}
+			}
+			t.found[id].issuers = append(t.found[id].issuers, issuer.ID)
+		}
+	}
+	return t, failed
+}
+
+// current reports whether the table was made from these issuers.
+func (t *table) current(source []Issuer) bool {
+	return slices.EqualFunc(t.source, source, func(a, b Issuer) bool {
+		return a.ID == b.ID && bytes.Equal(a.DER, b.DER)
+	})
+}
+
+// issuersOf returns the ids of the issuers that all certificates of a request are
+// of; nil when there are none, or when the request mixes CAs: a delegated responder
+// speaks for one CA (RFC 6960 section 4.2.2.2), so that no response could answer
+// for all with authority.
+func (t *table) issuersOf(request *Request) []string {
+	var issuers []string
+	for i, id := range request.CertIDs {
+		known, ok := identityOf(id)
+		found := t.found[known]
+		if !ok || found == nil || i > 0 && !slices.Equal(issuers, found.issuers) {
+			return nil
+		}
+		issuers = found.issuers
+	}
+	return issuers
+}
