@@ -1,65 +1,200 @@
 // Package role promises that nobody gets a name that the role does not grant: it
 // says who may ask, completes and validates the final set of names from parameters
 // and CSR alike, and narrows a profile, never widens it. Pure.
+//
+// Every role has an effective profile. Without a profile of its own it makes one
+// that does what the built-in engine's role does; so there is one way for all:
+// Authorize, Names, then Profile().Template.
 package role
 
 import (
 	"crypto/x509/pkix"
+	"maps"
+	"net"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
 )
 
-// Config is a role as an operator declares it; tags as in profile.Config.
-type Config struct {
-	Profile string `json:"profile" doc:"..."`
+// Role is a validated, immutable role bound to its effective profile. It is safe
+// for concurrent use.
+type Role struct {
+	name     string
+	config   Config
+	profile  *profile.Profile
+	fixed    pkix.Name // the subject attributes of the role
+	pinned   map[string]string
+	domains  domains
+	uris     uris
+	others   []otherPattern
+	networks []*net.IPNet
+	freeCN   bool // cn_validations is disabled
 }
-
-// Identity is who asks, as Vault vouches for it.
-type Identity struct {
-	EntityID string   // "" for root and orphan tokens
-	Groups   []string // ids and names of the entity's groups
-	// Expand renders an identity template such as
-	// "{{identity.entity.metadata.app}}.example.com". Nil when there is no entity.
-	Expand func(template string) (string, error)
-}
-
-// Ask is what a request says about names.
-type Ask struct {
-	CommonName        string
-	AltNames          []string // DNS names and e-mail addresses
-	IPSANs            []string
-	URISANs           []string
-	OtherSANs         []string // "oid;UTF8:value"
-	UserIDs           []string
-	SerialNumber      string // subject serialNumber attribute
-	ExcludeCNFromSANs bool
-	CSR               *cert.Request // nil when the engine makes the key
-}
-
-// Role is a validated, immutable role bound to its effective profile.
-type Role struct{}
 
 // New validates a role. base is the profile that the role narrows and baseName
 // its name@version; with a nil base the role's own fields make the profile, as in
 // the built-in engine. A field that would widen the base is refused by its name.
 func New(name string, config Config, base *profile.Config, baseName string) (*Role, error) {
-	panic("not written")
+	r := &Role{name: name, config: profile.Detach(config)}
+	if err := checkFields(&r.config, base); err != nil {
+		return nil, err
+	}
+	effective, profileName, version := builtIn(&r.config), "", 0
+	if base != nil {
+		var err error
+		if profileName, version, err = splitName(baseName); err != nil {
+			return nil, err
+		}
+		if effective, err = narrow(&r.config, *base); err != nil {
+			return nil, err
+		}
+	}
+	made, err := profile.New(profileName, version, effective)
+	if err != nil {
+		return nil, err
+	}
+	r.profile, r.pinned = made, maps.Clone(effective.SubjectFixed)
+	return r, r.compile()
+}
+
+// compile prepares the rules on names.
+func (r *Role) compile() (err error) {
+	c := &r.config
+	r.freeCN = slices.Contains(c.CNValidations, cnDisabled)
+	r.fixed = pkix.Name{
+		OrganizationalUnit: c.OU, Organization: c.Organization, Country: c.Country, Locality: c.Locality,
+		Province: c.Province, StreetAddress: c.StreetAddress, PostalCode: c.PostalCode,
+	}
+	if r.domains, err = compileDomains(c); err != nil {
+		return err
+	}
+	if r.uris, err = compileURIs(c); err != nil {
+		return err
+	}
+	if r.others, err = compileOthers(c.AllowedOtherSANs); err != nil {
+		return err
+	}
+	r.networks, err = parseNetworks(c)
+	return err
+}
+
+func splitName(text string) (name string, version int, err error) {
+	name, number, _ := strings.Cut(text, "@")
+	if version, err = strconv.Atoi(number); err != nil || name == "" {
+		return "", 0, fault.New(fault.Internal, "binding role to profile %q: not name@version", text)
+	}
+	return name, version, nil
+}
+
+// checkFields refuses values that make no sense with or without a profile.
+func checkFields(c *Config, base *profile.Config) error {
+	if len(c.CNValidations) == 0 {
+		c.CNValidations = []string{cnEmail, cnHostname}
+	}
+	if c.SerialNumberSource == "" {
+		c.SerialNumberSource = sourceBoth
+	}
+	if err := profile.CheckTags(reflect.ValueOf(*c)); err != nil {
+		return err
+	}
+	switch {
+	case c.Profile == "" && base != nil:
+		return fault.New(fault.Internal, "binding role: it names no profile")
+	case c.Profile != "" && base == nil:
+		return fault.FieldOf(fault.NotFound, "profile", "there is no profile %q", c.Profile)
+	case c.IssuerRef == "":
+		return fault.Field("issuer_ref", "must not be empty; use default")
+	case c.MaxTTL > 0 && c.TTL > c.MaxTTL:
+		return fault.Field("ttl", "must not be longer than max_ttl")
+	case len(c.CNValidations) > 1 && slices.Contains(c.CNValidations, cnDisabled):
+		return fault.Field("cn_validations", "disabled must stand alone")
+	}
+	if c.KeyType != keyTypeAny && c.KeyBits != 0 {
+		if _, err := cert.NewKeySpec(c.KeyType, c.KeyBits); err != nil {
+			return err
+		}
+	}
+	for _, key := range c.MetadataRequired {
+		if strings.TrimSpace(key) == "" {
+			return fault.Field("metadata_required", "keys must not be empty")
+		}
+	}
+	return checkCallers(c)
 }
 
 // Name returns the role's name.
-func (r *Role) Name() string { panic("not written") }
+func (r *Role) Name() string { return r.name }
 
-// Config returns what the operator declared.
-func (r *Role) Config() Config { panic("not written") }
+// Config returns what the operator declared. The caller owns the result.
+func (r *Role) Config() Config { return profile.Detach(r.config) }
 
 // Profile returns the effective profile: the base narrowed by the role.
-func (r *Role) Profile() *profile.Profile { panic("not written") }
+func (r *Role) Profile() *profile.Profile { return r.profile }
 
-// Authorize refuses callers outside allowed_entities and allowed_groups: when
-// either is set, anyone not listed is Denied, root tokens included (authz-3).
-func (r *Role) Authorize(who Identity) error { panic("not written") }
+// IssuerRef returns the name or id of the issuer that signs, or "default".
+func (r *Role) IssuerRef() string { return r.config.IssuerRef }
 
-// Names returns the subject and the final, normalised set of names, or a refusal
-// that names field and rule.
-func (r *Role) Names(ask Ask, who Identity) (pkix.Name, cert.Names, error) { panic("not written") }
+// AllowsBatch reports whether many requests may be signed at once.
+func (r *Role) AllowsBatch() bool { return r.config.AllowBatch }
+
+// LeasesCertificates reports whether answers carry a lease whose end revokes the
+// certificate. What is not stored cannot be leased.
+func (r *Role) LeasesCertificates() bool { return r.config.GenerateLease && !r.profile.NoStore() }
+
+// Accountable returns the owner to record: the request's or else the role's. It
+// refuses a request without an owner or metadata that the role requires.
+func (r *Role) Accountable(owner string, metadata map[string]string) (string, error) {
+	if owner = strings.TrimSpace(owner); owner == "" {
+		owner = r.config.Owner
+	}
+	if owner == "" && r.config.OwnerRequired {
+		return "", fault.Field("owner", "is required (owner_required)")
+	}
+	for _, key := range r.config.MetadataRequired {
+		if strings.TrimSpace(metadata[key]) == "" {
+			return "", fault.Field("metadata", "needs the key %q (metadata_required)", key)
+		}
+	}
+	return owner, nil
+}
+
+// EngineKey returns the algorithm of a key that the engine is to generate;
+// keyType "" and bits 0 leave the choice to the role.
+func (r *Role) EngineKey(keyType string, bits int) (cert.KeySpec, error) {
+	if r.config.Profile == "" && r.config.KeyType == keyTypeAny && keyType == "" {
+		return cert.KeySpec{}, fault.Field("key_type", "the role allows any key: name the type, or bring a CSR")
+	}
+	return r.profile.EngineKey(keyType, bits)
+}
+
+// attributeOfOID maps the types of X.520 attributes to the names of the API.
+var attributeOfOID = map[string]string{
+	"2.5.4.3": "common_name", "2.5.4.5": "serial_number", "2.5.4.6": "country", "2.5.4.7": "locality",
+	"2.5.4.8": "province", "2.5.4.9": "street_address", "2.5.4.10": "organization", "2.5.4.11": "ou",
+	"2.5.4.17": "postal_code", "0.9.2342.19200300.100.1.1": "user_id",
+}
+
+// refuseExtra refuses subject attributes of a CSR that the certificate will not
+// have: a closed world does not drop them in silence. The common name and the
+// serialNumber have fields of their own that say what becomes of them.
+func (r *Role) refuseExtra(asked, given *pkix.Name) error {
+	for _, attribute := range asked.Names {
+		name := attributeOfOID[attribute.Type.String()]
+		if name == "common_name" || name == "serial_number" {
+			continue
+		}
+		value, text := attribute.Value.(string)
+		if name == "" || !text || value != r.pinned[name] && !slices.Contains(profile.AttributeValues(given, name), value) {
+			if name == "" {
+				name = attribute.Type.String()
+			}
+			return fault.Field("csr", "asks for a subject attribute %s that the role does not give (csr_extra=refuse)", name)
+		}
+	}
+	return nil
+}
