@@ -43,7 +43,7 @@ var rooms = []room{
 	{6, "backend/crl", "fault cert kv layout lint sign ledger"},
 	{6, "backend/ocsp", "fault cert kv layout profile lint sign ledger"},
 
-	{7, "backend/ceremony", "fault cert profile sign hsm crl"},
+	{7, "backend/ceremony", "fault cert profile lint sign hsm crl"},
 	{7, "backend/fsck", "fault cert kv layout profile lint sign role keyring ledger issuer catalog crl ocsp"},
 
 	{8, "backend", "fault cert kv layout profile lint sign role hsm keyring ledger issuer catalog issue revoke crl ocsp fsck"},
@@ -53,7 +53,7 @@ var rooms = []room{
 	{10, "paths", "backend paths/schema fault cert kv layout profile lint sign role hsm keyring ledger issuer catalog issue revoke crl ocsp fsck"},
 
 	{11, "cmd/vault-plugin-secrets-enterprise-pki", "paths"},
-	{11, "cmd/pki-ceremony", "ceremony fault cert profile sign hsm crl"},
+	{11, "cmd/pki-ceremony", "ceremony fault cert profile lint sign hsm crl"},
 
 	{11, "paths/pathstest", "paths"},
 	{0, "test/token", ""},
