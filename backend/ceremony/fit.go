@@ -93,6 +93,8 @@ func compare(certificate, planned, issuer *x509.Certificate) error {
 		return differs("subjectKeyIdentifier", "160 bits of the SHA-256 digest of the key (RFC 7093)")
 	case issuer != nil && !bytes.Equal(certificate.AuthorityKeyId, issuer.SubjectKeyId):
 		return differs("authorityKeyIdentifier", "the issuer's key identifier")
+	case issuer == nil && len(certificate.AuthorityKeyId) > 0 && !bytes.Equal(certificate.AuthorityKeyId, certificate.SubjectKeyId):
+		return differs("authorityKeyIdentifier", "the root's own key identifier")
 	case certificate.Subject.String() != planned.Subject.String():
 		return differs("subject", planned.Subject.String())
 	case issuer != nil && len(certificate.CRLDistributionPoints) == 0:

@@ -10,6 +10,7 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/lint"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
@@ -20,6 +21,7 @@ type issuingPlan struct {
 	issuer      *x509.Certificate
 	record      *record
 	request     *cert.Request
+	profile     *profile.Profile
 	template    *x509.Certificate
 	certificate *output
 }
@@ -49,7 +51,7 @@ func (c *Ceremony) SignIssuing(ctx context.Context, order IssuingOrder, csr []by
 		return err
 	}
 	draft, err := authority.Draft(plan.template, plan.request.PublicKey,
-		sign.WithinChain([]*x509.Certificate{plan.issuer}), fits(issuingPreset))
+		sign.WithinChain([]*x509.Certificate{plan.issuer}), fits(issuingPreset), lint.Check(checked(plan.profile)))
 	if err != nil {
 		return err
 	}
@@ -83,8 +85,7 @@ func (c *Ceremony) planIssuing(order IssuingOrder, csr []byte) (*issuingPlan, er
 	if plan.request, err = c.request(csr, order.RequestKey, plan.issuer); err != nil {
 		return nil, err
 	}
-	compiled, err := order.Profile.compile(issuingPreset)
-	if err != nil {
+	if plan.profile, err = order.Profile.compile(issuingPreset); err != nil {
 		return nil, err
 	}
 	ask := profile.AskOf(plan.request)
@@ -94,7 +95,7 @@ func (c *Ceremony) planIssuing(order IssuingOrder, csr []byte) (*issuingPlan, er
 	}
 	ask.Issuer, ask.NotAfter = plan.issuer, order.Validity.From(now)
 	ask.URLs = profile.URLs{IssuingCertificates: order.URLs.CAIssuers, CRLDistributionPoints: order.URLs.CRL, OCSPServers: order.URLs.OCSP}
-	planned, err := compiled.Template(ask, now)
+	planned, err := plan.profile.Template(ask, now)
 	if err != nil {
 		return nil, err
 	}

@@ -3,11 +3,6 @@ package ceremony
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"fmt"
 	"time"
@@ -15,6 +10,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/hsm"
+	"vault-plugin-secrets-enterprise-pki/backend/lint"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
@@ -123,7 +119,7 @@ func (c *Ceremony) planRoot(order RootOrder) (*rootPlan, error) {
 	if plan.serial, err = cert.NewSerial(); err != nil {
 		return nil, err
 	}
-	stand, err := throwaway(plan.spec)
+	stand, err := cert.GenerateKey(plan.spec)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +140,11 @@ func (p *rootPlan) draft(signer crypto.Signer) (*sign.Draft, error) {
 		return nil, err
 	}
 	planned.Certificate.SerialNumber = p.serial.Big()
-	return sign.SelfDraft(planned.Certificate, signer, planned.Certificate.SignatureAlgorithm, fits(rootPreset))
+	// RFC 5280 section 4.2.1.1 lets a root omit it. But lints tell a root by its own
+	// signature, which a draft does not have yet, and take it for a CA below another.
+	planned.Certificate.AuthorityKeyId = planned.Certificate.SubjectKeyId
+	return sign.SelfDraft(planned.Certificate, signer, planned.Certificate.SignatureAlgorithm,
+		fits(rootPreset), lint.Check(checked(p.profile)))
 }
 
 // redeem records the intent, signs, writes and records the result. If the machine
@@ -174,19 +174,4 @@ func (c *Ceremony) redeem(record *record, draft *sign.Draft, to *output) (*x509.
 		return nil, err
 	}
 	return signed, c.announce("certificate", to.path)
-}
-
-// throwaway makes a software key that is used for a draft and forgotten.
-func throwaway(spec cert.KeySpec) (crypto.Signer, error) {
-	curves := map[int]elliptic.Curve{256: elliptic.P256(), 384: elliptic.P384(), 521: elliptic.P521()}
-	switch spec.Type {
-	case cert.RSA:
-		return rsa.GenerateKey(rand.Reader, spec.Bits)
-	case cert.EC:
-		return ecdsa.GenerateKey(curves[spec.Bits], rand.Reader)
-	case cert.Ed25519:
-		_, key, err := ed25519.GenerateKey(rand.Reader)
-		return key, err
-	}
-	return nil, fault.New(fault.Internal, "no throwaway key of type %s", spec)
 }

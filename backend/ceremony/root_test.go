@@ -144,8 +144,7 @@ func TestWhatOthersWroteMeanwhileIsNotOverwritten(t *testing.T) {
 	}
 }
 
-// The RFC rules of the engine link network code, so the offline command cannot run
-// them. What it makes passes them all the same.
+// The offline command and the engine judge by the same rules.
 func TestWhatCeremoniesMakePassesTheEnginesLints(t *testing.T) {
 	on := token.New(t, "root")
 	order := rootOrder(t, on, "ec-384")

@@ -123,6 +123,8 @@ func (v *verification) root() {
 	file, root := v.files.Root, v.anchor
 	v.note(file, "signature", selfSigned(root), root.SignatureAlgorithm.String())
 	v.note(file, "profile "+rootPreset, fits(rootPreset)(root, root), "")
+	found, err := lints(rootPreset, root, root)
+	v.note(file, "lints", err, found)
 	v.note(file, "serial number", checkSerial(root), cert.SerialOf(root.SerialNumber).String())
 	v.note(file, "key quality", cert.CheckKey(root.PublicKey), "")
 	v.note(file, "validity", current(root, v.now), "until "+root.NotAfter.UTC().Format(time.RFC3339))
@@ -145,6 +147,8 @@ func (v *verification) ca(file string, ca *x509.Certificate) {
 	v.note(file, "signature", signedBy(ca, v.anchor), ca.SignatureAlgorithm.String())
 	v.note(file, "chain", v.checkChain(ca), "")
 	v.note(file, "profile "+issuingPreset, fits(issuingPreset)(ca, v.anchor), "")
+	found, err := lints(issuingPreset, ca, v.anchor)
+	v.note(file, "lints", err, found)
 	v.note(file, "serial number", checkSerial(ca), cert.SerialOf(ca.SerialNumber).String())
 	v.note(file, "key quality", cert.CheckKey(ca.PublicKey), "")
 	v.note(file, "validity", current(ca, v.now), "until "+ca.NotAfter.UTC().Format(time.RFC3339))

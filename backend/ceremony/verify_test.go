@@ -6,6 +6,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"math/big"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,8 +88,11 @@ func TestVerifyNoticesEachFlaw(t *testing.T) {
 		"ca: unknown extension": {func(s *set) {
 			s.ca.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Value: []byte{5, 0}}}
 		}, "ca.pem profile issuing-ca", fault.Invalid},
-		"ca: small serial": {func(s *set) { s.ca.SerialNumber = big.NewInt(1) }, "ca.pem serial number", fault.Invalid},
-		"ca: ended":        {func(s *set) { s.now = start.AddDate(6, 0, 0) }, "ca.pem validity", fault.Conflict},
+		"ca: small serial":        {func(s *set) { s.ca.SerialNumber = big.NewInt(1) }, "ca.pem serial number", fault.Invalid},
+		"ca: name too long":       {func(s *set) { s.ca.Subject.CommonName = strings.Repeat("n", 65) }, "ca.pem lints", fault.Invalid},
+		"root: name too long":     {func(s *set) { s.root.Subject.CommonName = strings.Repeat("n", 65) }, "root.pem lints", fault.Invalid},
+		"root: foreign issuer id": {func(s *set) { s.root.AuthorityKeyId = []byte{1, 2, 3} }, "root.pem profile root-ca", fault.Invalid},
+		"ca: ended":               {func(s *set) { s.now = start.AddDate(6, 0, 0) }, "ca.pem validity", fault.Conflict},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSet(t)
