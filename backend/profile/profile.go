@@ -121,7 +121,11 @@ type LintPolicy struct {
 // LintPolicy returns which lint rules judge certificates of this profile. The
 // result is shared: do not change it.
 func (p *Profile) LintPolicy() LintPolicy {
-	return LintPolicy{Sets: p.config.LintSets, FailLevel: p.config.LintFailLevel, Ignore: p.config.LintIgnore}
+	policy := LintPolicy{FailLevel: p.config.LintFailLevel, Ignore: p.config.LintIgnore}
+	if len(p.config.LintSets) > 0 { // an empty list is not "no rules"
+		policy.Sets = p.config.LintSets
+	}
+	return policy
 }
 
 // EngineKey returns the algorithm of a key that the engine is to generate: the one

@@ -2,6 +2,7 @@ package profile_test
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,8 +10,6 @@ import (
 	"slices"
 	"testing"
 	"time"
-
-	"encoding/pem"
 
 	"github.com/stretchr/testify/require"
 
@@ -95,7 +94,7 @@ var refusals = []struct {
 	{"permitted_dns_domains", func(c *profile.Config) { c.PermittedDNSDomains = []string{"e.com"} }},
 	{"allowed_revocation_reasons", func(c *profile.Config) { c.AllowedRevocationReasons = []string{"removeFromCRL"} }},
 	{"csr_extra", func(c *profile.Config) { c.CSRExtra = "copy" }},
-	{"lint_sets", func(c *profile.Config) { c.LintSets = []string{"rfc"} }},
+	{"lint_sets", func(c *profile.Config) { c.LintSets = []string{"RFC 5280"} }},
 	{"lint_fail_level", func(c *profile.Config) { c.LintFailLevel = "never" }},
 	{"lint_ignore", func(c *profile.Config) { c.LintIgnore = map[string]string{"e_rule": " "} }},
 }
@@ -186,8 +185,11 @@ func TestPresetsIssueWhatTheTableSays(t *testing.T) {
 		"mtls-service":   {withTypes("dns", "uri"), x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, 30 * day, 1, 1, -1, false, ""},
 		"code-signing":   {subject, x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}, 365 * day, 1, 1, -1, false, ""},
 		"ocsp-responder": {asResponder, x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning}, 14 * day, 0, 0, -1, false, "1.3.6.1.5.5.7.48.1.5"},
-		"issuing-ca": {func(a *profile.Ask) { subject(a); a.PublicKey = p384().Public() }, x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-			[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageCodeSigning}, 1826 * day, 1, 1, 0, true, ""},
+		"issuing-ca": {
+			func(a *profile.Ask) { subject(a); a.PublicKey = p384().Public() }, x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+			[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageCodeSigning},
+			1826 * day, 1, 1, 0, true, "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			request := ask()
@@ -228,6 +230,7 @@ func TestRootIsSelfSigned(t *testing.T) {
 	require.Empty(t, c.IssuingCertificateURL)
 	require.Empty(t, c.ExtKeyUsage)
 	require.NoError(t, c.CheckSignatureFrom(c))
+	require.Equal(t, c.SubjectKeyId, c.AuthorityKeyId)
 	require.Equal(t, x509.ECDSAWithSHA384, c.SignatureAlgorithm)
 
 	request.TTL = 365 * day
@@ -262,6 +265,12 @@ func TestConfigIsNotShared(t *testing.T) {
 	require.Equal(t, "Example", got.SubjectFixed["organization"])
 	got.ExtKeyUsage[0] = "Any"
 	require.Equal(t, "ServerAuth", p.Config().ExtKeyUsage[0])
+}
+
+func TestEmptyListOfLintSetsIsNotNoRules(t *testing.T) {
+	config := profile.DefaultConfig()
+	config.LintSets = []string{}
+	require.Nil(t, compile(t, config).LintPolicy().Sets)
 }
 
 func TestDetachKnowsEveryShapeOfField(t *testing.T) {

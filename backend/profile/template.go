@@ -214,6 +214,10 @@ func (p *Profile) setAuthority(c *x509.Certificate) {
 		return
 	}
 	c.BasicConstraintsValid, c.IsCA = true, true
+	if p.config.Kind == KindRoot {
+		// RFC 5280 section 4.2.1.1 lets a root leave it out; chain builders like it.
+		c.AuthorityKeyId = c.SubjectKeyId
+	}
 	c.MaxPathLen, c.MaxPathLenZero = p.config.MaxPathLength, p.config.MaxPathLength == 0
 	c.PermittedDNSDomainsCritical = true
 	c.PermittedDNSDomains, c.ExcludedDNSDomains = p.config.PermittedDNSDomains, p.config.ExcludedDNSDomains

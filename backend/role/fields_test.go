@@ -70,8 +70,6 @@ func told(_ *testing.T, r *role.Role) string {
 	return fmt.Sprintln(r.IssuerRef(), r.AllowsBatch(), r.LeasesCertificates(), r.Profile().NoStore())
 }
 
-func engineKey(_ *testing.T, r *role.Role) string { return fmt.Sprintln(r.EngineKey("", 0)) }
-
 func named(cn string) func(*request) {
 	return func(q *request) { q.names.CommonName = cn }
 }

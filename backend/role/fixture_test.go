@@ -43,10 +43,7 @@ var issuer = sync.OnceValue(func() *x509.Certificate {
 	return must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))))
 })
 
-var (
-	p256 = sync.OnceValue(func() crypto.PublicKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)).Public() })
-	p384 = sync.OnceValue(func() crypto.PublicKey { return must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader)).Public() })
-)
+var p256 = sync.OnceValue(func() crypto.PublicKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)).Public() })
 
 // entity is an identity whose metadata is the map.
 func entity(metadata map[string]string) role.Identity {

@@ -110,14 +110,15 @@ const (
 // kindOf tells what a common name reads as. Text that only resembles a host name
 // ("*.*.e.com", "a..b") counts as one, so that the gate refuses it.
 func kindOf(cn string) nameKind {
-	if _, err := cert.ParseIP(cn); err == nil {
-		return kindIP
+	// The commonest first: NormaliseDNS refuses addresses of both other types.
+	if _, err := cert.NormaliseDNS(cn); err == nil {
+		return kindHost
 	}
 	if _, err := cert.ParseEmail(cn); err == nil {
 		return kindEmail
 	}
-	if _, err := cert.NormaliseDNS(cn); err == nil {
-		return kindHost
+	if _, err := cert.ParseIP(cn); err == nil {
+		return kindIP
 	}
 	if strings.Contains(cn, "*") {
 		return kindHost

@@ -314,8 +314,8 @@ func TestCommonNameValidations(t *testing.T) {
 		require.Equal(t, c.ok, err == nil, "%v %q: %v", c.validations, c.cn, err)
 	}
 	refused(t, compile(t, func(*role.Config) {}), role.Ask{AltNames: []string{"localhost"}}, role.Identity{}, "common_name")
-	any := compile(t, func(c *role.Config) { c.AllowAnyName, c.EnforceHostnames = true, false })
-	subject, names := granted(t, any, role.Ask{CommonName: "Jane Doe"}, role.Identity{})
+	open := compile(t, func(c *role.Config) { c.AllowAnyName, c.EnforceHostnames = true, false })
+	subject, names := granted(t, open, role.Ask{CommonName: "Jane Doe"}, role.Identity{})
 	require.Equal(t, "Jane Doe", subject.CommonName)
 	require.Zero(t, names.Count(), "free text is no alternative name")
 }

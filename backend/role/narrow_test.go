@@ -95,8 +95,8 @@ func TestRoleNarrowsAndInheritsTheRest(t *testing.T) {
 
 	short := bind(t, base, func(c *role.Config) { c.MaxTTL = 60 }).Profile().Config()
 	require.Equal(t, int64(60), short.DefaultTTL, "the default follows the limit")
-	any := bind(t, base, func(c *role.Config) { c.KeyBits = 384 }).Profile().Config()
-	require.Equal(t, []string{"ec-384", "rsa-2048"}, any.KeyAlgorithms)
+	sized := bind(t, base, func(c *role.Config) { c.KeyBits = 384 }).Profile().Config()
+	require.Equal(t, []string{"ec-384", "rsa-2048"}, sized.KeyAlgorithms)
 }
 
 func TestProfileOfACAIsForNoRole(t *testing.T) {
@@ -172,7 +172,7 @@ func TestRoleWithoutProfileIsTheBuiltInOne(t *testing.T) {
 	made, err := r.Profile().Template(ask, now)
 	require.NoError(t, err)
 	c := made.Certificate
-	require.Equal(t, "", r.Profile().Name())
+	require.Empty(t, r.Profile().Name())
 	require.Equal(t, "CN=a.example.com,O=Example", c.Subject.String())
 	require.Equal(t, []string{"a.example.com"}, c.DNSNames)
 	require.Equal(t, now.Add(72*time.Hour), c.NotAfter)
