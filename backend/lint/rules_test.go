@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	zlint "github.com/zmap/zlint/v3/lint"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/lint"
@@ -113,7 +114,13 @@ func TestRulesAreDescribed(t *testing.T) {
 		require.NotZero(t, sets[name], "set %s is empty", name)
 	}
 	require.Greater(t, sets["rfc5280"], 100)
-	require.False(t, seen["e_ext_san_uri_host_not_fqdn_or_ip"], "replaced")
+	for _, name := range []string{"e_ext_san_uri_host_not_fqdn_or_ip", "n_dnsname_wildcard_left_of_public_suffix"} {
+		require.False(t, seen[name], "%s is replaced", name)
+		require.Error(t, lint.CheckPolicy(lint.Policy{Ignore: map[string]string{name: "x"}}))
+	}
+	for _, name := range lint.Replaced() {
+		require.NotNil(t, zlint.GlobalRegistry().CertificateLints().ByName(name), "zlint has no rule %s", name)
+	}
 }
 
 func TestSetsAreSelected(t *testing.T) {
