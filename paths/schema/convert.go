@@ -189,14 +189,11 @@ func (f *field) convertList(dst reflect.Value, raw any, name string) error {
 		if len(value) > maxBody {
 			return fault.FieldOf(fault.TooLarge, name, "has %d bytes, more than the %d allowed", len(value), maxBody)
 		}
-		if strings.Count(value, ",") >= f.maxItems {
-			return f.tooMany(name)
-		}
-		split, err := parseutil.ParseCommaStringSlice(value)
+		split, err := f.split(value, name)
 		if err != nil {
-			return fault.Field(name, "must be a list of strings")
+			return err
 		}
-		elements = slices.DeleteFunc(split, func(s string) bool { return s == "" })
+		elements = split
 	case []any:
 		converted, err := f.strings(value, name)
 		if err != nil {
@@ -218,6 +215,28 @@ func (f *field) convertList(dst reflect.Value, raw any, name string) error {
 	}
 	dst.Set(reflect.ValueOf(elements).Convert(dst.Type()))
 	return nil
+}
+
+// split takes a text apart at its commas. A text that is JSON stays whole, or is the
+// list that it spells: the vault command sends lists so.
+func (f *field) split(value, name string) ([]string, error) {
+	if trimmed := strings.TrimSpace(value); strings.HasPrefix(trimmed, "[") || strings.HasPrefix(trimmed, "{") {
+		var spelled []string
+		if json.Unmarshal([]byte(trimmed), &spelled) == nil {
+			return spelled, nil
+		}
+		if json.Valid([]byte(trimmed)) {
+			return []string{trimmed}, nil
+		}
+	}
+	if strings.Count(value, ",") >= f.maxItems {
+		return nil, f.tooMany(name)
+	}
+	elements, err := parseutil.ParseCommaStringSlice(value)
+	if err != nil {
+		return nil, fault.Field(name, "must be a list of strings")
+	}
+	return slices.DeleteFunc(elements, func(s string) bool { return s == "" }), nil
 }
 
 func (f *field) tooMany(name string) error {

@@ -102,12 +102,16 @@ func flatten(ctx context.Context, req *logical.Request, err error) (*logical.Res
 	if carried, ok := ctx.Value(envelopeKey{}).(*envelope); ok {
 		carried.log.Error("request failed", "operation", req.Operation, "path", clip(req.Path), "request", req.ID, "error", err)
 	}
-	return nil, logical.CodedError(http.StatusInternalServerError, outward(err))
+	return nil, logical.CodedError(http.StatusInternalServerError, Outward(err))
 }
 
-// outward is what a client reads of an internal error: the chain of what was being
-// done, without the last cause, which is not ours unless package fault made it.
-func outward(err error) string {
+// Outward is what a client reads of an error: its text or, of an internal one, the
+// chain of what was being done, without the last cause, which is not ours unless
+// package fault made it.
+func Outward(err error) string {
+	if fault.KindOf(err) != fault.Internal {
+		return err.Error()
+	}
 	const unsaid = "internal error; the server log has the details"
 	doing := ""
 	for err != nil {

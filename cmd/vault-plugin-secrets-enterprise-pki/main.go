@@ -1,0 +1,33 @@
+// Command vault-plugin-secrets-enterprise-pki is the plugin process that Vault
+// starts. One process serves all mounts of the engine.
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/hashicorp/vault/sdk/plugin"
+
+	"vault-plugin-secrets-enterprise-pki/paths"
+)
+
+func main() {
+	go watchParent(os.Getppid, time.Tick(time.Second), func() { os.Exit(1) })
+	if err := serve(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "serving the plugin:", err)
+		os.Exit(1)
+	}
+}
+
+func serve(args []string) error {
+	meta := &api.PluginAPIClientMeta{}
+	if err := meta.FlagSet().Parse(args); err != nil {
+		return err
+	}
+	return plugin.ServeMultiplex(&plugin.ServeOpts{
+		BackendFactoryFunc: paths.Factory,
+		TLSProviderFunc:    api.VaultPluginTLSProvider(meta.GetTLSConfig()),
+	})
+}

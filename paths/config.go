@@ -1,0 +1,112 @@
+package paths
+
+import (
+	"context"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-enterprise-pki/backend/crl"
+	"vault-plugin-secrets-enterprise-pki/backend/issuer"
+	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
+	"vault-plugin-secrets-enterprise-pki/paths/schema"
+)
+
+const configHelp = `
+A write changes the fields that it gives and keeps the others, as in the built-in
+engine. The answer is the whole record.
+`
+
+func (m *mount) configPaths() []*framework.Path {
+	return []*framework.Path{
+		schema.Path("config/urls", "Set the URLs that certificates point to.", configHelp,
+			schema.Read("Read the URLs.", m.readURLs),
+			schema.Write("Change the URLs.", m.writeURLs),
+			schema.Patch("Change the URLs.", m.writeURLs)),
+		schema.Path("config/cluster", "Set where this cluster is reached.", configHelp,
+			schema.Read("Read where this cluster is reached.", m.readCluster),
+			schema.Write("Change where this cluster is reached.", m.writeCluster),
+			schema.Patch("Change where this cluster is reached.", m.writeCluster)),
+		schema.Path("config/issuers", "Choose the default issuer.", configHelp,
+			schema.Read("Read which issuer is the default.", m.readDefaults),
+			schema.Write("Choose the default issuer.", m.writeDefaults),
+			schema.Patch("Choose the default issuer.", m.writeDefaults)),
+		schema.Path("root/replace", "Choose the default issuer.", configHelp,
+			schema.Write("Choose the default issuer.", m.replaceRoot)),
+		schema.Path("config/crl", "Set how CRLs and OCSP answers are made.", configHelp,
+			schema.Read("Read how CRLs and OCSP answers are made.", m.readCRLSettings),
+			schema.Write("Change how CRLs and OCSP answers are made.", m.writeCRLSettings),
+			schema.Patch("Change how CRLs and OCSP answers are made.", m.writeCRLSettings)),
+	}
+}
+
+func (m *mount) readURLs(ctx context.Context, _ *schema.Call, _ schema.None) (issuer.URLs, error) {
+	return m.engine.Issuers.URLs(ctx)
+}
+
+func (m *mount) writeURLs(ctx context.Context, call *schema.Call, in issuer.URLs) (issuer.URLs, error) {
+	old, err := m.engine.Issuers.URLs(ctx)
+	if err != nil {
+		return issuer.URLs{}, err
+	}
+	urls := schema.Merge(old, in, call.Given)
+	return urls, m.engine.Issuers.PutURLs(ctx, urls)
+}
+
+func (m *mount) readCluster(ctx context.Context, _ *schema.Call, _ schema.None) (issuer.Cluster, error) {
+	return m.engine.Issuers.Cluster(ctx)
+}
+
+func (m *mount) writeCluster(ctx context.Context, call *schema.Call, in issuer.Cluster) (issuer.Cluster, error) {
+	old, err := m.engine.Issuers.Cluster(ctx)
+	if err != nil {
+		return issuer.Cluster{}, err
+	}
+	cluster := schema.Merge(old, in, call.Given)
+	return cluster, m.engine.Issuers.PutCluster(ctx, cluster)
+}
+
+func (m *mount) readDefaults(ctx context.Context, _ *schema.Call, _ schema.None) (issuer.Defaults, error) {
+	return m.engine.Issuers.Defaults(ctx)
+}
+
+func (m *mount) writeDefaults(ctx context.Context, call *schema.Call, in issuer.Defaults) (issuer.Defaults, error) {
+	old, err := m.engine.Issuers.Defaults(ctx)
+	if err != nil {
+		return issuer.Defaults{}, err
+	}
+	return m.engine.Issuers.PutDefaults(ctx, schema.Merge(old, in, call.Given))
+}
+
+type replaceInput struct {
+	Default string `json:"default" kind:"ref" default:"next" doc:"Id or name of the issuer that becomes the default."`
+}
+
+func (m *mount) replaceRoot(ctx context.Context, _ *schema.Call, in replaceInput) (issuer.Defaults, error) {
+	old, err := m.engine.Issuers.Defaults(ctx)
+	if err != nil {
+		return issuer.Defaults{}, err
+	}
+	old.Default = in.Default
+	return m.engine.Issuers.PutDefaults(ctx, old)
+}
+
+func (m *mount) readCRLSettings(ctx context.Context, _ *schema.Call, _ schema.None) (crl.Settings, error) {
+	return m.engine.CRL.Settings(ctx)
+}
+
+func (m *mount) writeCRLSettings(ctx context.Context, call *schema.Call, in crl.Settings) (crl.Settings, error) {
+	old, err := m.engine.CRL.Settings(ctx)
+	if err != nil {
+		return crl.Settings{}, err
+	}
+	settings := schema.Merge(old, in, call.Given)
+	if err := m.engine.CRL.PutSettings(ctx, settings); err != nil {
+		return crl.Settings{}, err
+	}
+	expiry, disabled, err := m.engine.CRL.OCSPExpiry(ctx)
+	if err != nil {
+		return crl.Settings{}, err
+	}
+	m.engine.OCSP.Configure(ocsp.Settings{Disabled: disabled, Expiry: expiry})
+	return settings, nil
+}

@@ -1,0 +1,293 @@
+package paths
+
+import (
+	"context"
+	"crypto/x509"
+	"crypto/x509/pkix"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/issue"
+	"vault-plugin-secrets-enterprise-pki/backend/issuer"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
+	"vault-plugin-secrets-enterprise-pki/backend/role"
+	"vault-plugin-secrets-enterprise-pki/paths/schema"
+)
+
+const hierarchyHelp = `
+A CA below a root made elsewhere begins as a key and a request here, which wait as
+a pending issuer until set-signed or import brings the certificate back. A bundle
+is checked as a whole and refused as a whole. A root can be made here too, for
+tests; one that others shall trust is made in a ceremony on a token of its own.
+`
+
+type requestInput struct {
+	caKey
+	caSubject
+	caForm
+	Name                string `json:"issuer_name" kind:"name" doc:"Name of the issuer to be."`
+	Profile             string `json:"profile" doc:"Profile, of kind subca, that the certificate shall conform to, as name or name@version." max:"160"`
+	AddBasicConstraints bool   `json:"add_basic_constraints" doc:"Whether the request asks for CA:TRUE, for CAs above that need it."`
+}
+
+type requestAnswer struct {
+	CSR      string `json:"csr" doc:"The certificate request in the requested form."`
+	KeyID    string `json:"key_id" doc:"Id of the key."`
+	KeyName  string `json:"key_name" doc:"Name of the key."`
+	IssuerID string `json:"issuer_id" doc:"Id of the pending issuer."`
+	KeyHash  string `json:"key_sha256" doc:"SHA-256 of the SubjectPublicKeyInfo, hexadecimal with colons; compare it where the request is signed."`
+	State    string `json:"state" doc:"pending: the certificate is not there yet."`
+}
+
+type rootInput struct {
+	caKey
+	caSubject
+	caValidity
+	caShape
+	caForm
+	Name string `json:"issuer_name" kind:"name" doc:"Name of the issuer."`
+}
+
+type rootAnswer struct {
+	Certificate string `json:"certificate" doc:"The certificate in the requested form."`
+	IssuingCA   string `json:"issuing_ca" doc:"The same certificate: a root is its own issuer."`
+	Serial      string `json:"serial_number" doc:"Serial number."`
+	Expiration  int64  `json:"expiration" doc:"End of validity, seconds since 1970."`
+	IssuerID    string `json:"issuer_id" doc:"Id of the issuer."`
+	IssuerName  string `json:"issuer_name" doc:"Name of the issuer."`
+	KeyID       string `json:"key_id" doc:"Id of its key."`
+}
+
+// subordinate is what sign-intermediate takes besides the reference of the issuer.
+type subordinate struct {
+	caSubject
+	caValidity
+	caShape
+	caForm
+	CSR          string `json:"csr" kind:"pem" max:"65536" required:"true" doc:"Certificate request in PEM."`
+	UseCSRValues bool   `json:"use_csr_values" doc:"Whether subject and names come from the CSR instead of the request."`
+	Profile      string `json:"profile" max:"160" doc:"Profile, of kind subca, that decides what the certificate is, as name or name@version; exclusive with the fields that would."`
+}
+
+type subordinateInput struct {
+	Ref string `json:"issuer_ref" kind:"ref" default:"default" doc:"Id or name of the issuer that signs, or default."`
+	subordinate
+}
+
+type subordinateAtIssuer struct {
+	issuerRef
+	subordinate
+}
+
+type setSignedInput struct {
+	Certificate string `json:"certificate" kind:"pem" max:"1048576" required:"true" doc:"The signed certificate, and those above it, in PEM."`
+}
+
+type importInput struct {
+	Bundle string `json:"pem_bundle" kind:"pem" max:"1048576" required:"true" doc:"Certificates, and for bundles private keys, in PEM."`
+}
+
+type importAnswer struct {
+	ImportedIssuers []string          `json:"imported_issuers" doc:"Ids of issuers that are new or got their certificate."`
+	ImportedKeys    []string          `json:"imported_keys" doc:"Ids of keys that are new."`
+	ExistingIssuers []string          `json:"existing_issuers" doc:"Ids of issuers that were there."`
+	ExistingKeys    []string          `json:"existing_keys" doc:"Ids of keys that were there."`
+	Mapping         map[string]string `json:"mapping" doc:"Id of the key of each issuer in the bundle, empty for those without."`
+}
+
+func (m *mount) hierarchyPaths() []*framework.Path {
+	const where = "/(?P<exported>internal|exported|existing|kms)"
+	generate := schema.Write("Make a key and a request, and wait for the certificate.", m.requestCA)
+	root := schema.Write("Make a self-signed CA.", m.makeRoot)
+	setSigned := schema.Write("Bring the certificate of a pending issuer back.", m.setSigned).Limit(2 * cert.MaxBundle)
+	certs := schema.Write("Import certificates without keys.", m.importCertificates).Limit(2 * cert.MaxBundle)
+	bundle := schema.Write("Import certificates and private keys.", m.importBundle).Limit(2 * cert.MaxBundle)
+	return []*framework.Path{
+		schema.Path("issuers/generate/intermediate"+where, "Request a certificate for a new CA.", hierarchyHelp, generate),
+		schema.Path("intermediate/generate"+where, "Request a certificate for a new CA.", hierarchyHelp, generate),
+		schema.Path("intermediate/set-signed", "Bring the certificate of a pending issuer back.", hierarchyHelp, setSigned),
+		schema.Path("issuers/import/cert", "Import CA certificates.", hierarchyHelp, certs),
+		schema.Path("issuers/import/bundle", "Import CA certificates and private keys.", hierarchyHelp, bundle),
+		schema.Path("config/ca", "Import CA certificates and private keys.", hierarchyHelp, bundle),
+		schema.Path("issuers/generate/root"+where, "Make a root.", hierarchyHelp, root),
+		schema.Path("root/generate"+where, "Make a root.", hierarchyHelp, root),
+		schema.Path("root/sign-intermediate", "Sign a subordinate CA.", hierarchyHelp,
+			schema.Write("Sign a subordinate CA.", m.signIntermediate)),
+		schema.Path("issuer/"+schema.Segment("issuer_ref")+"/sign-intermediate", "Sign a subordinate CA with a chosen issuer.", hierarchyHelp,
+			schema.Write("Sign a subordinate CA.", m.signIntermediateAtIssuer)),
+	}
+}
+
+func (m *mount) requestCA(ctx context.Context, _ *schema.Call, in requestInput) (requestAnswer, error) {
+	choice, err := in.choice()
+	if err != nil {
+		return requestAnswer{}, err
+	}
+	if in.Profile != "" {
+		if _, err := m.subordinateProfile(ctx, in.Profile); err != nil {
+			return requestAnswer{}, err
+		}
+	}
+	request := issuer.PendingRequest{
+		Key: choice, Name: in.Name, Subject: in.subject(), Profile: in.Profile, AddBasicConstraints: in.AddBasicConstraints,
+	}
+	names, err := in.names()
+	if err != nil {
+		return requestAnswer{}, err
+	}
+	if names.Count() > 0 {
+		san, err := cert.MarshalSAN(names, len(request.Subject.ToRDNSequence()) == 0)
+		if err != nil {
+			return requestAnswer{}, err
+		}
+		request.SAN = []pkix.Extension{san}
+	}
+	pending, key, err := m.engine.Issuers.Generate(ctx, request)
+	if err != nil {
+		return requestAnswer{}, err
+	}
+	answer := requestAnswer{
+		CSR: cert.CSRPEM(pending.CSR()), KeyID: key.ID, KeyName: key.Name, IssuerID: pending.ID(),
+		KeyHash: cert.FingerprintOf(key.SPKI).String(), State: string(pending.State()),
+	}
+	if in.Format == "der" {
+		answer.CSR = base64DER(pending.CSR())
+	}
+	return answer, nil
+}
+
+func (m *mount) makeRoot(ctx context.Context, call *schema.Call, in rootInput) (rootAnswer, error) {
+	request, err := m.caRequest(in.caSubject, in.caValidity, in.config(profile.KindRoot))
+	if err != nil {
+		return rootAnswer{}, err
+	}
+	request.Name = in.Name
+	if request.Key, err = in.choice(); err != nil {
+		return rootAnswer{}, err
+	}
+	root, warnings, err := m.engine.Issue.Root(ctx, request, role.Identity{EntityID: call.Request.EntityID})
+	if err != nil {
+		return rootAnswer{}, err
+	}
+	warn(call, warnings)
+	if in.Where == "internal" {
+		call.Warn("The root's key is in Vault's storage. A root that others shall trust has its key in a token that is kept offline.")
+	}
+	m.publish(ctx, call, []string{root.ID()})
+	form := answerForm{Format: in.Format}
+	certificate := form.render(root.Certificate().Raw)
+	return rootAnswer{
+		Certificate: certificate, IssuingCA: certificate, Serial: root.Serial().String(),
+		Expiration: root.Certificate().NotAfter.Unix(), IssuerID: root.ID(), IssuerName: root.Name(), KeyID: root.KeyID(),
+	}, nil
+}
+
+// publish makes new issuers known to relying parties. That it failed is a warning:
+// the issuer is there, and the next tick tries again.
+func (m *mount) publish(ctx context.Context, call *schema.Call, ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	if err := m.engine.Published(ctx, ids); err != nil {
+		m.Logger().Warn("publishing for new issuers failed, will be tried again", "issuers", ids, "error", err)
+		call.Warn("The first CRL or OCSP responder could not be made yet: %s", schema.Outward(err))
+	}
+}
+
+func (m *mount) signIntermediate(ctx context.Context, call *schema.Call, in subordinateInput) (certificateAnswer, error) {
+	return m.signSubordinate(ctx, call, in.Ref, in.subordinate)
+}
+
+func (m *mount) signIntermediateAtIssuer(ctx context.Context, call *schema.Call, in subordinateAtIssuer) (certificateAnswer, error) {
+	return m.signSubordinate(ctx, call, in.Ref, in.subordinate)
+}
+
+func (m *mount) signSubordinate(ctx context.Context, call *schema.Call, ref string, in subordinate) (certificateAnswer, error) {
+	config := in.config(profile.KindSubCA)
+	if in.Profile != "" {
+		if err := shapeless(call.Given); err != nil {
+			return certificateAnswer{}, err
+		}
+		var err error
+		if config, err = m.subordinateProfile(ctx, in.Profile); err != nil {
+			return certificateAnswer{}, err
+		}
+	}
+	request, err := m.caRequest(in.caSubject, in.caValidity, config)
+	if err != nil {
+		return certificateAnswer{}, err
+	}
+	request.Issuer, request.CSR, request.UseCSR = ref, []byte(in.CSR), in.UseCSRValues
+	result, err := m.engine.Issue.SignIntermediate(ctx, request, role.Identity{EntityID: call.Request.EntityID})
+	if err != nil {
+		return certificateAnswer{}, err
+	}
+	return m.answerSubordinate(call, result, in.caForm)
+}
+
+// answerSubordinate puts the new certificate first into its chain, as clients of
+// sign-intermediate expect it.
+func (m *mount) answerSubordinate(call *schema.Call, result *issue.Result, form caForm) (certificateAnswer, error) {
+	answer, err := m.answerCertificate(call, result, answerForm{Format: form.Format})
+	if err != nil {
+		return certificateAnswer{}, err
+	}
+	own := answerForm{Format: form.Format}.render(result.Certificate.Raw)
+	answer.Chain = append([]string{own}, answer.Chain...)
+	return answer, nil
+}
+
+// subordinateProfile returns a profile for CAs below others.
+func (m *mount) subordinateProfile(ctx context.Context, ref string) (profile.Config, error) {
+	compiled, err := m.engine.Catalog.Resolve(ctx, ref)
+	if err != nil {
+		return profile.Config{}, err
+	}
+	if compiled.Kind() != profile.KindSubCA {
+		return profile.Config{}, fault.Field("profile", "must be of kind %s, not %s", profile.KindSubCA, compiled.Kind())
+	}
+	return compiled.Config(), nil
+}
+
+// shapeless refuses fields that would change what a profile says.
+func shapeless(given schema.Given) error {
+	for name := range schema.Fields[caShape]() {
+		if given.Has(name) {
+			return fault.Field(name, "is decided by the profile")
+		}
+	}
+	return nil
+}
+
+func (m *mount) setSigned(ctx context.Context, call *schema.Call, in setSignedInput) (importAnswer, error) {
+	return m.importCA(ctx, call, issuer.ImportRequest{PEM: []byte(in.Certificate), NeedPending: true})
+}
+
+func (m *mount) importCertificates(ctx context.Context, call *schema.Call, in importInput) (importAnswer, error) {
+	return m.importCA(ctx, call, issuer.ImportRequest{PEM: []byte(in.Bundle)})
+}
+
+func (m *mount) importBundle(ctx context.Context, call *schema.Call, in importInput) (importAnswer, error) {
+	return m.importCA(ctx, call, issuer.ImportRequest{PEM: []byte(in.Bundle), AllowKeys: true})
+}
+
+func (m *mount) importCA(ctx context.Context, call *schema.Call, request issuer.ImportRequest) (importAnswer, error) {
+	request.Conforms = func(requested string, certificate *x509.Certificate) error {
+		compiled, err := m.engine.Catalog.Resolve(ctx, requested)
+		if err != nil {
+			return err
+		}
+		return compiled.Conforms(certificate)
+	}
+	result, err := m.engine.Issuers.Import(ctx, request)
+	if err != nil {
+		return importAnswer{}, err
+	}
+	m.publish(ctx, call, result.ImportedIssuers)
+	return importAnswer{
+		ImportedIssuers: result.ImportedIssuers, ImportedKeys: result.ImportedKeys,
+		ExistingIssuers: result.ExistingIssuers, ExistingKeys: result.ExistingKeys, Mapping: result.Mapping,
+	}, nil
+}

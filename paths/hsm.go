@@ -1,0 +1,140 @@
+package paths
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/keyring"
+	"vault-plugin-secrets-enterprise-pki/paths/schema"
+)
+
+const tokenHelp = `
+A token is declared once and then used by name wherever a CA key is generated in
+it. Exactly one of token_label and token_serial selects it; slot numbers move and
+are not used. Writing opens the token with the settings and logs in, so a wrong
+setting is refused here and not at the next signature. A wrong PIN is tried once:
+the token is then latched until the settings are written again, because trying
+again would lock it. The library must be in the plugin's allow-list, the
+environment variable PKI_PKCS11_MODULES. These paths need sudo: they load a shared
+library into the plugin.
+`
+
+type tokenName struct {
+	Name string `json:"name" in:"path" kind:"name" doc:"Name of the token in this mount."`
+}
+
+// tokenSettings is what an operator declares of a token.
+type tokenSettings struct {
+	Module      string `json:"module" doc:"Path of the PKCS#11 library; it must be in the allow-list of the plugin." max:"4096"`
+	TokenLabel  string `json:"token_label" doc:"Label of the token (CKA_LABEL in CK_TOKEN_INFO). Exclusive with token_serial." max:"32"`
+	TokenSerial string `json:"token_serial" doc:"Serial number of the token. Exclusive with token_label." max:"16"`
+	PIN         string `json:"pin" kind:"secret" doc:"User PIN of the token. When it is not given, the earlier one stays." max:"256"`
+	MaxSessions int    `json:"max_sessions" doc:"Most PKCS#11 sessions to open at a time." default:"8" min:"2" max:"1024"`
+}
+
+type tokenInput struct {
+	tokenName
+	tokenSettings
+}
+
+type tokenStatus struct {
+	Reachable    bool     `json:"reachable" doc:"Whether the token answered."`
+	PINLatched   bool     `json:"pin_latched" doc:"Whether a wrong PIN was seen: no login is tried until the token is written again."`
+	Label        string   `json:"label" doc:"Label that the token reports."`
+	Serial       string   `json:"serial" doc:"Serial number that the token reports."`
+	Manufacturer string   `json:"manufacturer" doc:"Manufacturer that the token reports."`
+	Model        string   `json:"model" doc:"Model that the token reports."`
+	Firmware     string   `json:"firmware" doc:"Firmware version that the token reports."`
+	Mechanisms   []string `json:"mechanisms" doc:"Mechanisms of the token, by their PKCS#11 names."`
+	LastError    string   `json:"last_error" doc:"The last failure of the token, empty when there was none."`
+	LastErrorAt  string   `json:"last_error_at" doc:"When that was, RFC 3339; empty when there was none."`
+}
+
+func (m *mount) tokenPaths() []*framework.Path {
+	return []*framework.Path{
+		schema.Path("hsm/?", "List the PKCS#11 tokens of this mount.", tokenHelp,
+			schema.List("List the tokens.", m.listTokens)),
+		schema.Path("hsm/"+schema.Segment("name"), "Declare a PKCS#11 token.", tokenHelp,
+			schema.Read("Read the settings of a token, without its PIN.", m.readToken),
+			schema.Write("Declare a token, or replace its settings.", m.writeToken),
+			schema.Patch("Change some settings of a token.", m.patchToken),
+			schema.Delete("Forget a token that holds no key of this mount.", m.deleteToken)),
+		schema.Path("hsm/"+schema.Segment("name")+"/status", "Ask a token how it is.",
+			"Asks the token now, and answers also when it cannot be reached: that is what reachable and last_error say.",
+			schema.Read("Read the state of a token.", m.readTokenStatus)),
+	}
+}
+
+func (m *mount) listTokens(ctx context.Context, _ *schema.Call, in schema.Page) (schema.Keys, error) {
+	names, err := m.engine.Ring.ListTokens(ctx)
+	return schema.Keys{Keys: in.Window(names)}, err
+}
+
+func (m *mount) readToken(ctx context.Context, _ *schema.Call, in tokenName) (tokenSettings, error) {
+	config, err := m.engine.Ring.GetToken(ctx, in.Name)
+	if err != nil {
+		return tokenSettings{}, err
+	}
+	return settingsOf(config), nil
+}
+
+func (m *mount) writeToken(ctx context.Context, _ *schema.Call, in tokenInput) (tokenSettings, error) {
+	names, err := m.engine.Ring.ListTokens(ctx)
+	if err != nil {
+		return tokenSettings{}, err
+	}
+	if err := schema.CheckDistinct("name", in.Name, names); err != nil {
+		return tokenSettings{}, err
+	}
+	return m.putToken(ctx, in.Name, in.tokenSettings)
+}
+
+func (m *mount) patchToken(ctx context.Context, call *schema.Call, in tokenInput) (tokenSettings, error) {
+	config, err := m.engine.Ring.GetToken(ctx, in.Name)
+	if err != nil {
+		return tokenSettings{}, err
+	}
+	return m.putToken(ctx, in.Name, schema.Merge(settingsOf(config), in.tokenSettings, call.Given))
+}
+
+func (m *mount) putToken(ctx context.Context, name string, settings tokenSettings) (tokenSettings, error) {
+	if settings.Module == "" {
+		return tokenSettings{}, fault.Field("module", "is required")
+	}
+	if (settings.TokenLabel == "") == (settings.TokenSerial == "") {
+		return tokenSettings{}, fault.Field("token_label", "exactly one of token_label and token_serial is required")
+	}
+	err := m.engine.Ring.PutToken(ctx, name, keyring.TokenConfig(settings))
+	return settings, err
+}
+
+func (m *mount) deleteToken(ctx context.Context, _ *schema.Call, in tokenName) (schema.None, error) {
+	return schema.None{}, m.engine.Ring.DeleteToken(ctx, in.Name)
+}
+
+func (m *mount) readTokenStatus(ctx context.Context, _ *schema.Call, in tokenName) (tokenStatus, error) {
+	status, err := m.engine.Ring.TokenStatus(ctx, in.Name)
+	if err != nil {
+		return tokenStatus{}, err
+	}
+	answer := tokenStatus{
+		Reachable:    status.Reachable,
+		PINLatched:   status.PINLatched,
+		Label:        status.Label,
+		Serial:       status.Serial,
+		Manufacturer: status.Manufacturer,
+		Model:        status.Model,
+		Firmware:     status.Firmware,
+		Mechanisms:   status.Mechanisms,
+		LastError:    status.LastError,
+	}
+	if !status.LastErrorAt.IsZero() {
+		answer.LastErrorAt = status.LastErrorAt.UTC().Format(time.RFC3339)
+	}
+	return answer, nil
+}
+
+func settingsOf(config *keyring.TokenConfig) tokenSettings { return tokenSettings(*config) }

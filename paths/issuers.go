@@ -1,0 +1,240 @@
+package paths
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/issuer"
+	"vault-plugin-secrets-enterprise-pki/paths/schema"
+)
+
+const issuerHelp = `
+An issuer is a CA certificate with or without its key. It is pending while its
+request is out to be signed, active when the certificate is back, retiring when it
+only signs CRLs and OCSP answers, then retired; revoked is for good.
+`
+
+const (
+	derType = "application/pkix-cert"
+	pemType = "application/pem-certificate-chain"
+)
+
+type issuerRef struct {
+	Ref string `json:"issuer_ref" in:"path" kind:"ref" doc:"Id or name of the issuer, or default."`
+}
+
+type issuerInput struct {
+	issuerRef
+	issuer.Settings
+}
+
+type issuerRow struct {
+	Name    string `json:"issuer_name" doc:"Name of the issuer."`
+	Default bool   `json:"is_default" doc:"Whether this is the default issuer."`
+	Serial  string `json:"serial_number" doc:"Serial number of its certificate."`
+	KeyID   string `json:"key_id" doc:"Id of its key, empty when the key is not here."`
+	State   string `json:"state" doc:"active, retiring, retired, revoked or external."`
+}
+
+// issuerAnswer is an issuer with its settings, in the shape of the built-in engine:
+// usage is one text there.
+type issuerAnswer struct {
+	ID                  string   `json:"issuer_id" doc:"Id of the issuer."`
+	Name                string   `json:"issuer_name" doc:"Name of the issuer."`
+	State               string   `json:"state" doc:"pending, active, retiring, retired, revoked or external."`
+	KeyID               string   `json:"key_id" doc:"Id of its key, empty when the key is not here."`
+	Certificate         string   `json:"certificate" doc:"The certificate in PEM, empty while pending."`
+	CSR                 string   `json:"csr,omitempty" doc:"The request in PEM, while pending."`
+	Serial              string   `json:"serial_number" doc:"Serial number of the certificate."`
+	Chain               []string `json:"ca_chain" doc:"Certificates from this issuer up to the root, as far as they are known."`
+	ManualChain         []string `json:"manual_chain" doc:"References that make up the chain when it is not found by signatures."`
+	LeafNotAfter        string   `json:"leaf_not_after_behavior" doc:"err or truncate."`
+	Usage               string   `json:"usage" doc:"What the issuer may be used for, separated by commas."`
+	RevocationAlgorithm string   `json:"revocation_signature_algorithm" doc:"Signature algorithm of CRLs and OCSP answers; empty: the one that suits the key."`
+	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate."`
+	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the issuer's CRL."`
+	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder."`
+	EnableAIATemplating bool     `json:"enable_aia_url_templating" doc:"Whether templates in these URLs are replaced."`
+	PermittedProfiles   []string `json:"permitted_profiles" doc:"Profiles under which the issuer may issue; empty: all."`
+	Revoked             bool     `json:"revoked" doc:"Whether the issuer is revoked."`
+	RevocationTime      int64    `json:"revocation_time,omitempty" doc:"When it was revoked, seconds since 1970."`
+	RevocationRFC3339   string   `json:"revocation_time_rfc3339,omitempty" doc:"When it was revoked, RFC 3339."`
+}
+
+func (m *mount) issuerPaths() []*framework.Path {
+	named := "issuer/" + schema.Segment("issuer_ref")
+	return []*framework.Path{
+		schema.Path("issuers/?", "List the issuers.", issuerHelp,
+			schema.List("List the ids of all issuers that have a certificate.", m.listIssuers)),
+		schema.Path(named, "Read, change or delete an issuer.", issuerHelp,
+			schema.Read("Read an issuer.", m.readIssuer),
+			schema.Write("Replace the settings of an issuer.", m.writeIssuer),
+			schema.Patch("Change some settings of an issuer.", m.patchIssuer),
+			schema.Delete("Delete an issuer; its key stays.", m.deleteIssuer)),
+		schema.Path(named+"/json", "Read the certificate of an issuer.", issuerHelp,
+			schema.Read("Read the certificate of an issuer with its chain.", m.readIssuerJSON)),
+		schema.Path(named+"/der", "Fetch the certificate of an issuer in DER.", issuerHelp,
+			schema.Read("Fetch the certificate in DER.", m.readIssuerDER)),
+		schema.Path(named+"/pem", "Fetch the certificate of an issuer in PEM.", issuerHelp,
+			schema.Read("Fetch the certificate in PEM.", m.readIssuerPEM)),
+		schema.Path(named+"/revoke", "Revoke an issuer for good.", issuerHelp,
+			schema.Write("Revoke an issuer.", m.revokeIssuer)),
+		schema.Path(named+"/activate", "Let a retiring issuer issue again.", issuerHelp,
+			schema.Write("Move a retiring issuer back to active.", m.activateIssuer)),
+		schema.Path(named+"/retire", "Let an issuer issue no more.", issuerHelp,
+			schema.Write("Move an active issuer to retiring, a retiring one to retired.", m.retireIssuer)),
+	}
+}
+
+func (m *mount) listIssuers(ctx context.Context, _ *schema.Call, in schema.Page) (schema.KeyInfo[issuerRow], error) {
+	all, err := m.engine.Issuers.List(ctx)
+	if err != nil {
+		return schema.KeyInfo[issuerRow]{}, err
+	}
+	defaults, err := m.engine.Issuers.Defaults(ctx)
+	if err != nil {
+		return schema.KeyInfo[issuerRow]{}, err
+	}
+	ids, rows := make([]string, 0, len(all)), make(map[string]issuerRow, len(all))
+	for _, i := range all {
+		ids = append(ids, i.ID())
+		rows[i.ID()] = issuerRow{
+			Name: i.Name(), Default: i.ID() == defaults.Default, Serial: i.Serial().String(),
+			KeyID: i.KeyID(), State: string(i.State()),
+		}
+	}
+	slices.Sort(ids)
+	return schema.NewKeyInfo(in, ids, rows), nil
+}
+
+func (m *mount) readIssuer(ctx context.Context, _ *schema.Call, in issuerRef) (issuerAnswer, error) {
+	i, err := m.engine.Issuers.Get(ctx, in.Ref)
+	if err != nil {
+		return issuerAnswer{}, err
+	}
+	return answerIssuer(i), nil
+}
+
+func (m *mount) writeIssuer(ctx context.Context, _ *schema.Call, in issuerInput) (issuerAnswer, error) {
+	return m.updateIssuer(ctx, in.Ref, in.Settings)
+}
+
+func (m *mount) patchIssuer(ctx context.Context, call *schema.Call, in issuerInput) (issuerAnswer, error) {
+	i, err := m.engine.Issuers.Get(ctx, in.Ref)
+	if err != nil {
+		return issuerAnswer{}, err
+	}
+	return m.updateIssuer(ctx, in.Ref, schema.Merge(i.Settings(), in.Settings, call.Given))
+}
+
+func (m *mount) updateIssuer(ctx context.Context, ref string, settings issuer.Settings) (issuerAnswer, error) {
+	i, err := m.engine.Issuers.Update(ctx, ref, settings)
+	if err != nil {
+		return issuerAnswer{}, err
+	}
+	return answerIssuer(i), nil
+}
+
+func (m *mount) deleteIssuer(ctx context.Context, call *schema.Call, in issuerRef) (schema.None, error) {
+	wasDefault, err := m.engine.Issuers.Delete(ctx, in.Ref)
+	if fault.Is(err, fault.NotFound) {
+		return schema.None{}, nil
+	}
+	if wasDefault {
+		call.Warn("The default issuer is deleted: requests without an issuer are refused until config/issuers names another.")
+	}
+	return schema.None{}, err
+}
+
+func (m *mount) readIssuerJSON(ctx context.Context, _ *schema.Call, in issuerRef) (issuerAnswer, error) {
+	i, err := m.published(ctx, in.Ref)
+	if err != nil {
+		return issuerAnswer{}, err
+	}
+	return answerIssuer(i), nil
+}
+
+func (m *mount) readIssuerDER(ctx context.Context, _ *schema.Call, in issuerRef) (schema.Raw, error) {
+	i, err := m.published(ctx, in.Ref)
+	if err != nil {
+		return schema.Raw{}, err
+	}
+	return schema.Raw{ContentType: derType, Body: i.Certificate().Raw}, nil
+}
+
+func (m *mount) readIssuerPEM(ctx context.Context, _ *schema.Call, in issuerRef) (schema.Raw, error) {
+	i, err := m.published(ctx, in.Ref)
+	if err != nil {
+		return schema.Raw{}, err
+	}
+	return schema.Raw{ContentType: pemType, Body: []byte(cert.CertificatePEM(i.Certificate().Raw))}, nil
+}
+
+// published finds an issuer that has a certificate. The refusal has the status and
+// text of the built-in engine, which Terraform looks for.
+func (m *mount) published(ctx context.Context, ref string) (*issuer.Issuer, error) {
+	i, err := m.engine.Issuers.Get(ctx, ref)
+	if fault.Is(err, fault.NotFound) || err == nil && i.Certificate() == nil {
+		return nil, logical.CodedError(500, "unable to find PKI issuer for reference: "+ref)
+	}
+	return i, err
+}
+
+func (m *mount) revokeIssuer(ctx context.Context, call *schema.Call, in issuerRef) (issuerAnswer, error) {
+	revoked, warning, err := m.engine.RevokeIssuer(ctx, in.Ref)
+	if err != nil {
+		return issuerAnswer{}, err
+	}
+	if warning != "" {
+		call.Warn("%s", warning)
+	}
+	return answerIssuer(revoked), nil
+}
+
+func (m *mount) activateIssuer(ctx context.Context, _ *schema.Call, in issuerRef) (issuerAnswer, error) {
+	i, err := m.engine.Issuers.Activate(ctx, in.Ref)
+	if err != nil {
+		return issuerAnswer{}, err
+	}
+	return answerIssuer(i), nil
+}
+
+func (m *mount) retireIssuer(ctx context.Context, _ *schema.Call, in issuerRef) (issuerAnswer, error) {
+	i, err := m.engine.Issuers.Retire(ctx, in.Ref)
+	if err != nil {
+		return issuerAnswer{}, err
+	}
+	return answerIssuer(i), nil
+}
+
+func answerIssuer(i *issuer.Issuer) issuerAnswer {
+	settings := i.Settings()
+	answer := issuerAnswer{
+		ID: i.ID(), Name: i.Name(), State: string(i.State()), KeyID: i.KeyID(), Serial: i.Serial().String(),
+		Chain:               answerForm{}.renderAll(i.Chain()),
+		ManualChain:         settings.ManualChain,
+		LeafNotAfter:        settings.LeafNotAfter,
+		Usage:               strings.Join(settings.Usage, ","),
+		RevocationAlgorithm: settings.RevocationAlgorithm,
+		IssuingCertificates: settings.IssuingCertificates,
+		CRLDistribution:     settings.CRLDistribution,
+		OCSPServers:         settings.OCSPServers,
+		EnableAIATemplating: settings.EnableAIATemplating,
+		PermittedProfiles:   settings.PermittedProfiles,
+	}
+	if c := i.Certificate(); c != nil {
+		answer.Certificate = cert.CertificatePEM(c.Raw)
+	} else if csr := i.CSR(); csr != nil {
+		answer.CSR = cert.CSRPEM(csr)
+	}
+	if at := i.RevokedAt(); !at.IsZero() {
+		answer.Revoked, answer.RevocationTime, answer.RevocationRFC3339 = true, at.Unix(), rfc3339(at)
+	}
+	return answer
+}

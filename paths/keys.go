@@ -1,0 +1,249 @@
+package paths
+
+import (
+	"context"
+	"encoding/hex"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/hsm"
+	"vault-plugin-secrets-enterprise-pki/backend/keyring"
+	"vault-plugin-secrets-enterprise-pki/paths/schema"
+)
+
+const keyHelp = `
+Keys belong to issuers. A key has an id, an optional name, and lives in Vault's
+storage or in a PKCS#11 token. It is used through the engine and never read back:
+keys/generate/exported returns the private key once, in its answer.
+`
+
+// keyRow is a key in a list.
+type keyRow struct {
+	Name    string `json:"key_name" doc:"Name of the key."`
+	Default bool   `json:"is_default" doc:"Whether this is the default key."`
+}
+
+type keyRef struct {
+	Ref string `json:"key_ref" in:"path" kind:"ref" doc:"Id or name of the key, or default."`
+}
+
+type keyRename struct {
+	keyRef
+	Name string `json:"key_name" kind:"name" doc:"Name of the key; no other key may have it."`
+}
+
+// keyAnswer is a key without its private part.
+type keyAnswer struct {
+	ID           string       `json:"key_id" doc:"Id of the key."`
+	Name         string       `json:"key_name" doc:"Name of the key."`
+	Type         string       `json:"key_type" doc:"rsa, ec or ed25519."`
+	Bits         int          `json:"key_bits" doc:"Size of the key in bits; 0 for ed25519."`
+	SubjectKeyID string       `json:"subject_key_id" doc:"Key identifier that certificates of this key carry (RFC 7093 section 2 method 1), hexadecimal with colons."`
+	TokenName    string       `json:"managed_key_name,omitempty" doc:"Token that holds the key; absent for keys in storage."`
+	TokenKeyID   string       `json:"managed_key_id,omitempty" doc:"CKA_ID of the key in its token, hexadecimal with colons."`
+	Evidence     *keyEvidence `json:"evidence,omitempty" doc:"What the token said about the private key when it was made: a statement of its library, not a proof."`
+	PrivateKey   string       `json:"private_key,omitempty" doc:"Private key, PKCS#8 PEM; only in the answer of keys/generate/exported."`
+}
+
+// keyEvidence is hsm.Evidence with its documentation.
+type keyEvidence struct {
+	Local            bool `json:"local" doc:"CKA_LOCAL: the token made the key."`
+	AlwaysSensitive  bool `json:"always_sensitive" doc:"CKA_ALWAYS_SENSITIVE."`
+	NeverExtractable bool `json:"never_extractable" doc:"CKA_NEVER_EXTRACTABLE."`
+	Sensitive        bool `json:"sensitive" doc:"CKA_SENSITIVE."`
+	Extractable      bool `json:"extractable" doc:"CKA_EXTRACTABLE."`
+}
+
+type keyGenerate struct {
+	Where string `json:"exported" in:"path" enum:"internal|exported|kms" doc:"internal: in storage, never shown; exported: in storage, shown once; kms: in the token that hsm names."`
+	Name  string `json:"key_name" kind:"name" doc:"Name of the key; no other key may have it."`
+	Type  string `json:"key_type" enum:"rsa|ec|ed25519" default:"rsa" doc:"Type of the key."`
+	Bits  int    `json:"key_bits" default:"0" min:"0" max:"4096" doc:"Size of the key in bits: 2048, 3072 or 4096 for rsa, 256, 384 or 521 for ec; 0 for 2048 or 256."`
+	HSM   string `json:"hsm" alias:"managed_key_name" kind:"name" doc:"Token in which to generate the key, for kms only."`
+}
+
+type keyImport struct {
+	PEM  string `json:"pem_bundle" kind:"secret" required:"true" doc:"One private key in PEM: PKCS#8, PKCS#1 or SEC 1."`
+	Name string `json:"key_name" kind:"name" doc:"Name of the key; no other key may have it."`
+}
+
+type keyConfig struct {
+	Default string `json:"default" kind:"ref" required:"true" doc:"Id or name of the default key."`
+}
+
+type keyConfigAnswer struct {
+	Default string `json:"default" doc:"Id of the default key, empty when there is none."`
+}
+
+func (m *mount) keyPaths() []*framework.Path {
+	return []*framework.Path{
+		schema.Path("keys/?", "List the keys.", keyHelp,
+			schema.List("List the ids of all keys.", m.listKeys)),
+		schema.Path("key/"+schema.Segment("key_ref"), "Read, rename or delete a key.", keyHelp,
+			schema.Read("Read what is known of a key.", m.readKey),
+			schema.Write("Rename a key.", m.renameKey),
+			schema.Patch("Rename a key.", m.renameKey),
+			schema.Delete("Delete a key; one in a token stays there.", m.deleteKey)),
+		schema.Path("keys/generate/(?P<exported>internal|exported|kms)", "Generate a key.", keyHelp,
+			schema.Write("Generate a key.", m.generateKey)),
+		schema.Path("keys/import", "Import a private key.", keyHelp,
+			schema.Write("Import a private key.", m.importKey)),
+		schema.Path("config/keys", "Choose the default key.", "The default key is the one that the reference default names.",
+			schema.Read("Read which key is the default.", m.readKeyConfig),
+			schema.Write("Choose the default key.", m.writeKeyConfig),
+			schema.Patch("Choose the default key.", m.writeKeyConfig)),
+	}
+}
+
+func (m *mount) listKeys(ctx context.Context, _ *schema.Call, in schema.Page) (schema.KeyInfo[keyRow], error) {
+	keys, err := m.engine.Ring.List(ctx)
+	if err != nil {
+		return schema.KeyInfo[keyRow]{}, err
+	}
+	chosen, err := m.engine.Ring.DefaultKey(ctx)
+	if err != nil {
+		return schema.KeyInfo[keyRow]{}, err
+	}
+	ids, rows := make([]string, 0, len(keys)), make(map[string]keyRow, len(keys))
+	for _, key := range keys {
+		ids = append(ids, key.ID)
+		rows[key.ID] = keyRow{Name: key.Name, Default: key.ID == chosen}
+	}
+	return schema.NewKeyInfo(in, ids, rows), nil
+}
+
+func (m *mount) readKey(ctx context.Context, _ *schema.Call, in keyRef) (keyAnswer, error) {
+	key, err := m.engine.Ring.Get(ctx, in.Ref)
+	if err != nil {
+		return keyAnswer{}, err
+	}
+	return answerKey(key)
+}
+
+func (m *mount) renameKey(ctx context.Context, call *schema.Call, in keyRename) (keyAnswer, error) {
+	key, err := m.engine.Ring.Get(ctx, in.Ref)
+	if err != nil {
+		return keyAnswer{}, err
+	}
+	if call.Given.Has("key_name") {
+		if key, err = m.engine.Ring.Rename(ctx, key.ID, in.Name); err != nil {
+			return keyAnswer{}, err
+		}
+	}
+	return answerKey(key)
+}
+
+func (m *mount) deleteKey(ctx context.Context, _ *schema.Call, in keyRef) (schema.None, error) {
+	key, err := m.engine.Ring.Get(ctx, in.Ref)
+	if fault.Is(err, fault.NotFound) {
+		return schema.None{}, nil
+	}
+	if err != nil {
+		return schema.None{}, err
+	}
+	if err := m.unused(ctx, key); err != nil {
+		return schema.None{}, err
+	}
+	return schema.None{}, m.engine.Ring.Delete(ctx, key.ID)
+}
+
+// unused refuses to take the key away from an issuer: it could sign no CRL any more.
+func (m *mount) unused(ctx context.Context, key *keyring.Key) error {
+	issuers, err := m.engine.Issuers.List(ctx)
+	if err != nil {
+		return err
+	}
+	pending, err := m.engine.Issuers.Pending(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range slices.Concat(issuers, pending) {
+		if i.KeyID() == key.ID {
+			return fault.FieldOf(fault.Conflict, "key_ref", "is the key of issuer %s; delete that first", i.ID())
+		}
+	}
+	return nil
+}
+
+func (m *mount) generateKey(ctx context.Context, _ *schema.Call, in keyGenerate) (keyAnswer, error) {
+	if (in.Where == "kms") != (in.HSM != "") {
+		return keyAnswer{}, fault.Field("hsm", "names the token for keys/generate/kms, and is for that path only")
+	}
+	spec, err := cert.NewKeySpec(in.Type, in.Bits)
+	if err != nil {
+		return keyAnswer{}, err
+	}
+	key, err := m.engine.Ring.Generate(ctx, in.Name, spec, in.HSM)
+	if err != nil {
+		return keyAnswer{}, err
+	}
+	answer, err := answerKey(key)
+	if err != nil || in.Where != "exported" {
+		return answer, err
+	}
+	answer.PrivateKey, err = m.engine.Ring.Export(ctx, key.ID)
+	return answer, err
+}
+
+func (m *mount) importKey(ctx context.Context, call *schema.Call, in keyImport) (keyAnswer, error) {
+	key, existing, err := m.engine.Ring.Import(ctx, in.Name, []byte(in.PEM))
+	if err != nil {
+		return keyAnswer{}, err
+	}
+	if existing {
+		call.Warn("The key is there already, as %s; nothing was changed.", key.ID)
+	}
+	return answerKey(key)
+}
+
+func (m *mount) readKeyConfig(ctx context.Context, _ *schema.Call, _ schema.None) (keyConfigAnswer, error) {
+	id, err := m.engine.Ring.DefaultKey(ctx)
+	return keyConfigAnswer{Default: id}, err
+}
+
+func (m *mount) writeKeyConfig(ctx context.Context, _ *schema.Call, in keyConfig) (keyConfigAnswer, error) {
+	id, err := m.engine.Ring.SetDefaultKey(ctx, in.Default)
+	return keyConfigAnswer{Default: id}, err
+}
+
+func answerKey(key *keyring.Key) (keyAnswer, error) {
+	pub, err := key.Public()
+	if err != nil {
+		return keyAnswer{}, err
+	}
+	id, err := cert.SubjectKeyID(pub)
+	if err != nil {
+		return keyAnswer{}, err
+	}
+	answer := keyAnswer{
+		ID:           key.ID,
+		Name:         key.Name,
+		Type:         string(key.Spec.Type),
+		Bits:         key.Spec.Bits,
+		SubjectKeyID: colons(id),
+		TokenName:    key.Token,
+		TokenKeyID:   colons(key.TokenID),
+	}
+	if key.Evidence != nil {
+		answer.Evidence = evidenceOf(*key.Evidence)
+	}
+	return answer, nil
+}
+
+func evidenceOf(evidence hsm.Evidence) *keyEvidence {
+	documented := keyEvidence(evidence)
+	return &documented
+}
+
+// colons returns lower-case hexadecimal octets separated by ":".
+func colons(octets []byte) string {
+	parts := make([]string, len(octets))
+	for i, octet := range octets {
+		parts[i] = hex.EncodeToString([]byte{octet})
+	}
+	return strings.Join(parts, ":")
+}
