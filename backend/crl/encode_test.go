@@ -191,6 +191,24 @@ func TestEncode_NoticesEntriesThatChangeBetweenWalks(t *testing.T) {
 	}
 }
 
+// TestEncode_EveryDayOfUTCTime compares the dates of a century with package time,
+// at both ends of each day.
+func TestEncode_EveryDayOfUTCTime(t *testing.T) {
+	authority := newCA(t, algorithms[0])
+	var days []crl.Entry
+	for at := time.Date(1949, 12, 31, 0, 0, 0, 0, time.UTC); at.Year() < 2051; at = at.AddDate(0, 0, 1) {
+		days = append(days, crl.Entry{Serial: serial(1), RevokedAt: at}, crl.Entry{Serial: serial(2), RevokedAt: at.Add(24*time.Hour - 1)})
+	}
+	list, err := x509.ParseRevocationList(encode(t, authority, crl.List{ThisUpdate: noon, NextUpdate: noon.Add(time.Hour)}, days))
+	require.NoError(t, err)
+	require.Len(t, list.RevokedCertificateEntries, len(days))
+	for i, entry := range list.RevokedCertificateEntries {
+		if !entry.RevocationTime.Equal(days[i].RevokedAt.Truncate(time.Second)) {
+			t.Fatalf("%s was written as %s", days[i].RevokedAt, entry.RevocationTime)
+		}
+	}
+}
+
 var errFull = errors.New("disk full")
 
 // full is a writer that takes no more than its value in octets.
