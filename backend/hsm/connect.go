@@ -3,6 +3,7 @@
 package hsm
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -32,7 +33,7 @@ func (t target) String() string {
 }
 
 // errAbsent says that the library shows no such token.
-var errAbsent = fmt.Errorf("the library shows no such token")
+var errAbsent = errors.New("the library shows no such token")
 
 // connect opens a connection to the target and logs in. The caller holds the whole
 // gate and has cleaned. When the library runs already, its list of tokens may be
@@ -80,7 +81,7 @@ func (l *library) connectOnce(t target, rescan manner) (*conn, error) {
 	if err != nil {
 		return nil, fault.New(fault.Unavailable, "opening %s with %s: %w", t, l.path, err)
 	}
-	defer first.Close() // counted: the library stays initialised for the second
+	defer func() { _ = first.Close() }() // counted: the library stays initialised for the second
 	c, err := l.attach(t)
 	if err != nil {
 		return nil, err
@@ -139,7 +140,7 @@ func (l *library) attach(t target) (*conn, error) {
 	if len(l.conns) == 0 {
 		err := l.raw.Initialize()
 		l.own = err == nil
-		if err != nil && err != pkcs11.Error(pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED) {
+		if err != nil && !errors.Is(err, pkcs11.Error(pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED)) {
 			return nil, fault.New(fault.Unavailable, "initialising %s: %w", l.path, err)
 		}
 	}

@@ -43,27 +43,29 @@ const (
 	alone              // generating and deleting
 )
 
-// op returns how a call of this mode runs on a connection.
-func (d *device) op(m mode, c *conn, deadlines time.Duration) op {
+// op returns how a call of this mode runs on a connection; it may take so many
+// times the timeout of the token.
+func (d *device) op(m mode, c *conn, times int) op {
+	timeout := d.timeout * time.Duration(times)
 	switch m {
 	case pooled:
-		return op{weight: 1, place: c.pooled, timeout: d.timeout * deadlines}
+		return op{weight: 1, place: c.pooled, timeout: timeout}
 	case direct:
-		return op{weight: 1, place: c.direct, timeout: d.timeout * deadlines}
+		return op{weight: 1, place: c.direct, timeout: timeout}
 	}
-	return op{weight: wholeGate, timeout: d.timeout * deadlines}
+	return op{weight: wholeGate, timeout: timeout}
 }
 
 // ask makes a call with a live connection, opening the token first when it has been
 // lost, and once more when the loss shows during the call. Its error is a fault.
-func ask[T any](ctx context.Context, d *device, m mode, deadlines time.Duration, call func(*conn) (T, error)) (T, error) {
+func ask[T any](ctx context.Context, d *device, m mode, times int, call func(*conn) (T, error)) (T, error) {
 	var zero T
 	for attempt := 1; ; attempt++ {
 		c, err := d.connection(ctx)
 		if err != nil {
 			return zero, d.note(err)
 		}
-		value, err := run(ctx, d.lib, d.op(m, c, deadlines), func() (T, error) {
+		value, err := run(ctx, d.lib, d.op(m, c, times), func() (T, error) {
 			if !d.holds(c) {
 				return zero, errReplaced
 			}

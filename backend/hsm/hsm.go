@@ -15,6 +15,7 @@ package hsm
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
@@ -48,6 +49,14 @@ type Config struct {
 	// Now dates the last error in Status; without it the date is zero.
 	Now func() time.Time
 }
+
+// String names the token without its PIN.
+func (c Config) String() string {
+	return fmt.Sprintf("token label %q serial %q of %s", c.TokenLabel, c.TokenSerial, c.Module)
+}
+
+// GoString is String: a PIN is shown in no format.
+func (c Config) GoString() string { return c.String() }
 
 // Evidence is what the token said about a private key when it was read back: a
 // statement of the module, not a proof.

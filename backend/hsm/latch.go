@@ -5,6 +5,7 @@ package hsm
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 
 	"github.com/miekg/pkcs11"
 
@@ -72,7 +73,7 @@ func (l *library) login(session pkcs11.SessionHandle, info pkcs11.TokenInfo, pin
 			"%w: token %s has one try left, which is kept for an operator; write the token's configuration with the right PIN", ErrWrongPIN, info.SerialNumber)
 	}
 	err := l.raw.Login(session, pkcs11.CKU_USER, pinText)
-	if err == pkcs11.Error(pkcs11.CKR_USER_ALREADY_LOGGED_IN) {
+	if errors.Is(err, pkcs11.Error(pkcs11.CKR_USER_ALREADY_LOGGED_IN)) {
 		// Nobody of ours is: an earlier connection went away without a logout. A
 		// login that was not checked would leave a wrong PIN undiscovered.
 		if err = l.raw.Logout(session); err == nil {

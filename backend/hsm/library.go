@@ -48,17 +48,23 @@ type library struct {
 	own   bool               // raw needed an initialisation of its own; whole gate
 	conns map[*conn]struct{} // open connections; written and read holding the whole gate
 
-	mu        sync.Mutex         // guards the fields below; never held across a PKCS#11 call
-	devices   map[string]*device // open tokens by serial number
-	dying     []*conn            // connections whose last user has gone
-	latches   map[latch]struct{}
-	absent    map[string]error // targets that could not be opened less than reopenPause ago
-	overdue   int              // calls that have overstayed their deadline and not come back
-	lost      bool             // a call reported a loss: close everything before the next use
-	reopened  bool             // a loss was handled less than reopenPause ago
-	rescanned bool             // initialised for an unknown token less than rescanPause ago
-	lossErr   error            // why lost
-	stuckErr  error            // why overdue
+	mu      sync.Mutex         // guards the fields below; never held across a PKCS#11 call
+	devices map[string]*device // open tokens by serial number
+	dying   []*conn            // connections whose last user has gone
+	latches map[latch]struct{}
+	absent  map[string]error // targets that could not be opened less than reopenPause ago
+	circuit
+}
+
+// circuit is what a library's calls have said about its health. The library's mu
+// guards it.
+type circuit struct {
+	overdue   int   // calls that have overstayed their deadline and not come back
+	stuckErr  error // why overdue
+	lost      bool  // a call reported a loss: close everything before the next use
+	lossErr   error // why lost
+	reopened  bool  // a loss was handled less than reopenPause ago
+	rescanned bool  // initialised for an unknown token less than rescanPause ago
 }
 
 // libraryAt returns the library with a resolved path.

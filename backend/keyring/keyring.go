@@ -1,129 +1,160 @@
 // Package keyring promises that a CA key is used without being seen: keys have an
 // id and an optional name, live in Vault storage or in a token, and are handed out
 // only as a crypto.Signer. A key belongs to the mount that made it.
+//
+// What is known of keys and tokens is kept in memory: warm, only writing costs
+// storage operations. A token that cannot be reached costs only its own keys.
 package keyring
 
 import (
 	"context"
 	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/hsm"
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
+	"vault-plugin-secrets-enterprise-pki/backend/layout"
 )
 
 // Key is the record of one key, without its private part.
 type Key struct {
-	ID        string        `json:"id"`
+	ID        string        `json:"id"` // UUID version 4 (RFC 9562)
 	Name      string        `json:"name"`
 	Spec      cert.KeySpec  `json:"spec"`
 	SPKI      []byte        `json:"spki"` // SubjectPublicKeyInfo, DER
 	Token     string        `json:"token,omitempty"`
 	TokenID   []byte        `json:"token_id,omitempty"` // CKA_ID
-	Exported  bool          `json:"exported,omitempty"`
+	Exported  bool          `json:"exported,omitempty"` // the private key was handed out
 	Evidence  *hsm.Evidence `json:"evidence,omitempty"`
-	CreatedAt int64         `json:"created_at"` // seconds since 1970
+	CreatedAt int64         `json:"created_at"` // seconds since 1970; 0 without a clock
 }
 
-// TokenConfig is a token as an operator declares it (hsm/:name). The PIN is
-// write-only.
-type TokenConfig struct {
-	Module      string `json:"module"`
-	TokenLabel  string `json:"token_label"`
-	TokenSerial string `json:"token_serial"`
-	PIN         string `json:"pin"`
-	MaxSessions int    `json:"max_sessions"`
+// Public returns the public key.
+func (k *Key) Public() (crypto.PublicKey, error) {
+	pub, err := x509.ParsePKIXPublicKey(k.SPKI)
+	if err != nil {
+		return nil, fmt.Errorf("decoding public key of key %s: %w", k.ID, err)
+	}
+	return pub, nil
 }
 
 // Config says what a Ring works on.
 type Config struct {
 	Store kv.Store
-	Log   hclog.Logger
+	Log   hclog.Logger // nil: no log
 	// Mount identifies the mount (its UUID): part of every CKA_ID made here, so
 	// that another mount on the same token cannot adopt the key (hsm-3).
 	Mount string
+	// Now dates new keys and errors of tokens; nil leaves the dates out.
+	Now func() time.Time
 }
 
 // Ring is the keys and tokens of one mount. Its signers are cached.
-type Ring struct{}
+type Ring struct {
+	log    hclog.Logger
+	mount  string
+	now    func() time.Time
+	keys   kv.Table[record]
+	tokens kv.Table[TokenConfig]
+	config kv.Table[defaults]
+
+	// writing guards storage: whoever holds it is the only one that loads or writes
+	// records, so a name found unused stays unused. It is not held while a key is
+	// generated or a token is opened.
+	writing  sync.Mutex
+	reserved map[string]struct{} // names of keys being generated, folded; guarded by writing
+
+	index  atomic.Pointer[index] // what storage holds; nil: load
+	epoch  atomic.Uint64         // raised by Invalidate, so that an older load is not kept
+	caches caches
+	opened handles
+}
+
+// caches holds what was derived of keys.
+type caches struct {
+	sync.Mutex
+	signers map[string]crypto.Signer // by key id
+	fresh   map[string]struct{}      // ids of keys that may be exported yet
+}
+
+// defaults is the record of config/keys.
+type defaults struct {
+	Default string `json:"default"` // key id
+}
+
+// recordVersion is written with every record of this room.
+const recordVersion = 1
 
 // New returns the ring; it touches neither storage nor tokens.
-func New(config Config) *Ring { panic("not written") }
-
-// Public returns the public key.
-func (k *Key) Public() (crypto.PublicKey, error) { panic("not written") }
-
-// Generate makes a key: in the token named token, or in storage when token is "".
-func (r *Ring) Generate(ctx context.Context, name string, spec cert.KeySpec, token string) (*Key, error) {
-	panic("not written")
+func New(config Config) *Ring {
+	r := &Ring{
+		log:      config.Log,
+		mount:    config.Mount,
+		now:      config.Now,
+		keys:     kv.NewTable[record](config.Store, layout.Key, recordVersion),
+		tokens:   kv.NewTable[TokenConfig](config.Store, layout.Token, recordVersion),
+		config:   kv.NewTable[defaults](config.Store, layout.ConfigKeys, recordVersion),
+		reserved: map[string]struct{}{},
+		caches:   caches{signers: map[string]crypto.Signer{}, fresh: map[string]struct{}{}},
+		opened:   handles{byName: map[string]*handle{}},
+	}
+	if r.log == nil {
+		r.log = hclog.NewNullLogger()
+	}
+	return r
 }
 
-// Import stores a PEM private key (PKCS#8, PKCS#1 or SEC 1) after CheckKey. When the
-// key is there already, it returns that one and existing true.
-func (r *Ring) Import(ctx context.Context, name string, pem []byte) (key *Key, existing bool, err error) {
-	panic("not written")
+// Invalidate drops cached state after another node changed storage. Tokens stay
+// open; their configuration is compared at their next use.
+func (r *Ring) Invalidate() {
+	r.epoch.Add(1)
+	r.index.Store(nil)
+	r.caches.Lock()
+	clear(r.caches.signers)
+	r.caches.Unlock()
+	r.opened.recheck()
 }
 
-// Get returns the key with an id or a name. NotFound when there is none.
-func (r *Ring) Get(ctx context.Context, ref string) (*Key, error) { panic("not written") }
-
-// FindPublic returns the key that has this public key, or nil.
-func (r *Ring) FindPublic(ctx context.Context, pub crypto.PublicKey) (*Key, error) {
-	panic("not written")
+// Close releases tokens and cached signers. It returns at once. Signers of token
+// keys are Unavailable from now on.
+func (r *Ring) Close() {
+	r.caches.Lock()
+	clear(r.caches.signers)
+	clear(r.caches.fresh)
+	r.caches.Unlock()
+	r.opened.closeAll()
 }
 
-// List returns all keys, ordered by id.
-func (r *Ring) List(ctx context.Context) ([]*Key, error) { panic("not written") }
-
-// Rename gives a key another name, which must be unused.
-func (r *Ring) Rename(ctx context.Context, id, name string) (*Key, error) { panic("not written") }
-
-// Delete removes a key from the ring: its record, and for a storage key the key. A
-// token key stays in the token (destroying it is another operation).
-func (r *Ring) Delete(ctx context.Context, id string) error { panic("not written") }
-
-// Signer returns the signer of a key. For a token key that is a cached handle that
-// reopens the token when it has been lost; Unavailable while it cannot.
-func (r *Ring) Signer(ctx context.Context, id string) (crypto.Signer, error) { panic("not written") }
-
-// Export returns the PKCS#8 PEM of a storage key made exportable. It is the only
-// way out, for keys/generate/exported.
-func (r *Ring) Export(ctx context.Context, id string) (string, error) { panic("not written") }
-
-// PutToken writes a token's config after opening the token with it; the PIN of an
-// earlier config is kept when the new one has none. It clears a PIN latch.
-func (r *Ring) PutToken(ctx context.Context, name string, config TokenConfig) error {
-	panic("not written")
+// today returns the time of a new record in seconds since 1970.
+func (r *Ring) today() int64 {
+	if r.now == nil {
+		return 0
+	}
+	return r.now().Unix()
 }
 
-// GetToken returns a token's config, with its PIN removed. NotFound when absent.
-func (r *Ring) GetToken(ctx context.Context, name string) (*TokenConfig, error) {
-	panic("not written")
+// mountPrefix begins every CKA_ID of this mount.
+func (r *Ring) mountPrefix() []byte {
+	digest := sha256.Sum256([]byte("enterprise-pki mount " + r.mount))
+	return digest[:8]
 }
 
-// DeleteToken forgets a token; Conflict while keys of the ring live in it.
-func (r *Ring) DeleteToken(ctx context.Context, name string) error { panic("not written") }
-
-// ListTokens returns the names of the tokens.
-func (r *Ring) ListTokens(ctx context.Context) ([]string, error) { panic("not written") }
-
-// TokenStatus reports on a token without failing for an unreachable one.
-func (r *Ring) TokenStatus(ctx context.Context, name string) (hsm.Status, error) {
-	panic("not written")
+// storing is the context and deadline of a write that must not be given up half
+// way because the caller went away.
+func storing(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 }
 
-// Default key: config/keys.
-
-// DefaultKey returns the id of the default key, "" when there is none.
-func (r *Ring) DefaultKey(ctx context.Context) (string, error) { panic("not written") }
-
-// SetDefaultKey sets the default key by id or name.
-func (r *Ring) SetDefaultKey(ctx context.Context, ref string) (string, error) { panic("not written") }
-
-// Invalidate drops cached state after another node changed storage.
-func (r *Ring) Invalidate() { panic("not written") }
-
-// Close releases tokens and cached signers. It returns at once.
-func (r *Ring) Close() { panic("not written") }
+// notFound is the answer for a reference that leads to no key.
+func notFound(ref string) error {
+	return fault.New(fault.NotFound, "there is no key %q", ref)
+}
