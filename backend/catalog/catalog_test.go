@@ -182,3 +182,16 @@ func TestCrash1_ProfileWrites(t *testing.T) {
 		}
 	}
 }
+
+func TestUnknownLintsAreRefusedWhenWritten(t *testing.T) {
+	c := catalog.New(kvtest.New())
+	for field, change := range map[string]func(*profile.Config){
+		"lint_sets":   func(p *profile.Config) { p.LintSets = []string{"rfc9999"} },
+		"lint_ignore": func(p *profile.Config) { p.LintIgnore = map[string]string{"no_such_rule": "because"} },
+	} {
+		config := server(t)
+		change(&config)
+		_, err := c.PutProfile(context.Background(), "web", config)
+		require.Equal(t, field, fault.FieldOfError(err), "%v", err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/lint"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/role"
 )
@@ -72,7 +73,11 @@ func (c *Catalog) PutProfile(ctx context.Context, name string, config profile.Co
 			return err
 		}
 		version = snap.numbered[name] + 1
-		if _, err := profile.New(name, version, config); err != nil {
+		compiled, err := profile.New(name, version, config)
+		if err != nil {
+			return err
+		}
+		if err := lint.CheckPolicy(LintPolicy(compiled)); err != nil {
 			return err
 		}
 		if latest := snap.latest[name]; latest > 0 {
@@ -95,6 +100,16 @@ func (c *Catalog) PutProfile(ctx context.Context, name string, config profile.Co
 		return c.heads.Put(ctx, name, &head{Latest: version})
 	})
 	return version, err
+}
+
+// LintPolicy is what a profile wants of the lint room, which does not know profiles.
+func LintPolicy(p *profile.Profile) lint.Policy {
+	wanted := p.LintPolicy()
+	policy := lint.Policy{Sets: wanted.Sets, FailAt: lint.Error, Ignore: wanted.Ignore}
+	if wanted.FailLevel == "warn" {
+		policy.FailAt = lint.Warning
+	}
+	return policy
 }
 
 // same reports whether two profiles say the same. An empty list and none are one.

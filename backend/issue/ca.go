@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"vault-plugin-secrets-enterprise-pki/backend/catalog"
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
@@ -62,7 +63,7 @@ func (s *Service) Root(ctx context.Context, request CARequest, who role.Identity
 		return nil, nil, err
 	}
 	signed, err := s.redeemCA(ctx, record, func() (*sign.Draft, error) {
-		return sign.SelfDraft(planned.Certificate, signer, algorithm, lint.Check(lintPolicy(compiled)))
+		return sign.SelfDraft(planned.Certificate, signer, algorithm, lint.Check(catalog.LintPolicy(compiled)))
 	})
 	if err != nil {
 		return nil, nil, err
@@ -160,7 +161,7 @@ func (s *Service) signUnder(ctx context.Context, parent *issuer.Issuer, compiled
 		return nil, nil, err
 	}
 	signed, err := s.redeemCA(ctx, record, func() (*sign.Draft, error) {
-		return authority.Draft(planned.Certificate, ask.PublicKey, parent.WithinChain(), lint.Check(lintPolicy(compiled)))
+		return authority.Draft(planned.Certificate, ask.PublicKey, parent.WithinChain(), lint.Check(catalog.LintPolicy(compiled)))
 	})
 	return signed, planned.Warnings, err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"vault-plugin-secrets-enterprise-pki/backend/catalog"
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
@@ -62,7 +63,7 @@ func (s *Service) prepare(ctx context.Context, request Request, who role.Identit
 		return nil, err
 	}
 	template.SerialNumber = serial.Big()
-	c.draft, err = authority.Draft(template, pub, c.issuer.WithinChain(), lint.Check(lintPolicy(c.profile)))
+	c.draft, err = authority.Draft(template, pub, c.issuer.WithinChain(), lint.Check(catalog.LintPolicy(c.profile)))
 	if err != nil {
 		return nil, err
 	}
@@ -154,16 +155,6 @@ func (c *candidate) makeKey(request Request) (crypto.Signer, error) {
 		return nil, fmt.Errorf("generating %s key: %w", spec, err)
 	}
 	return key, nil
-}
-
-// lintPolicy is what a profile wants of the lint room.
-func lintPolicy(p *profile.Profile) lint.Policy {
-	wanted := p.LintPolicy()
-	policy := lint.Policy{Sets: wanted.Sets, FailAt: lint.Error, Ignore: wanted.Ignore}
-	if wanted.FailLevel == "warn" {
-		policy.FailAt = lint.Warning
-	}
-	return policy
 }
 
 // checkKeyUse refuses keys that must not be certified again: a CA's own, one whose

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 
+	"vault-plugin-secrets-enterprise-pki/backend/catalog"
 	"vault-plugin-secrets-enterprise-pki/backend/lint"
 	"vault-plugin-secrets-enterprise-pki/backend/role"
 )
@@ -29,7 +30,7 @@ func (s *Service) Simulate(ctx context.Context, request Request, who role.Identi
 	if err != nil {
 		return nil, err
 	}
-	findings, err := lint.Certificate(c.draft.Certificate(), c.issuer.Certificate(), lintPolicy(c.profile))
+	findings, err := lint.Certificate(c.draft.Certificate(), c.issuer.Certificate(), catalog.LintPolicy(c.profile))
 	if err != nil {
 		return nil, err
 	}
