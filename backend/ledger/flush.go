@@ -210,10 +210,10 @@ func (l *Ledger) removeMarker(ctx context.Context, serial cert.Serial) error {
 	l.mu.RLock()
 	v := l.state.table.view()
 	r, found := v.get(string(serial))
-	needed := found && r.has(dirty) || l.state.unsettled[id]
+	needed := found && r.has(dirty)
 	l.mu.RUnlock()
 	if needed {
-		// The row changed again, or is about to: the marker belongs to that change.
+		// The row changed again, or was about to: the marker belongs to that change.
 		return nil
 	}
 	if err := l.store.Delete(ctx, DirtyKey(serial)); err != nil {

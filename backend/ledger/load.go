@@ -133,8 +133,7 @@ func (l *Ledger) showSegment(s *Segment) {
 		old, found := v.get(string(r.Serial))
 		switch {
 		case found && old.has(fresh):
-			// Written by this process since it started, or read from its page.
-			t.mark(string(r.Serial), covered, 0)
+			// Shown by this process from the page, and marked as covered then.
 			continue
 		case found && old.sequence >= r.Sequence:
 			continue

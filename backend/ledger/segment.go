@@ -159,6 +159,9 @@ func (w *segmentWriter) value(complete hour) []byte {
 	return append(binary.AppendUvarint(b, uint64(w.rows)), w.body...)
 }
 
+// maxSequence is exact as a JSON number, and never reached.
+const maxSequence = 1<<53 - 1
+
 // minRow is the least that a row takes in a segment.
 const minRow = 2 + 1 + 4 + 1 + 1 + 1 + 8 + 1
 
@@ -171,7 +174,7 @@ func DecodeSegment(raw []byte) (Segment, error) {
 	s.Zone = Zone{
 		FirstHour: uint32(d.atMost(maxHour)), LastHour: uint32(d.atMost(maxHour)),
 		FirstExpiry: d.seconds(), LastExpiry: d.seconds(),
-		FirstSequence: d.uvarint(), LastSequence: d.uvarint(), Revoked: int(d.atMost(kv.MaxValue)),
+		FirstSequence: d.atMost(maxSequence), LastSequence: d.atMost(maxSequence), Revoked: int(d.atMost(kv.MaxValue)),
 	}
 	list := make([]string, 0, 16)
 	for n := d.atMost(uint64(len(d.rest))); n > 0 && d.err == nil; n-- {
@@ -213,7 +216,7 @@ func (d *decoder) row(list []string) Row {
 	}
 	r.NotBefore, r.NotAfter = d.moment(), d.moment()
 	copy(r.KeyHash[:], d.take(len(r.KeyHash)))
-	r.Sequence = d.uvarint()
+	r.Sequence = d.atMost(maxSequence)
 	if flags&bitRevoked != 0 {
 		if r.RevokedAt, r.Invalidity = d.moment(), d.moment(); d.err == nil && r.RevokedAt.IsZero() {
 			d.fail("revoked row without a time")
