@@ -92,6 +92,7 @@ func (b *Backend) round() {
 	}{
 		{"loading issuers", b.loadIssuers},
 		{"loading the ledger", b.loadLedger},
+		{"reading config/crl", b.ConfigureOCSP},
 		{"renewing OCSP responders", b.OCSP.Prepare},
 		{"renewing CRLs", b.CRL.Tick},
 		{"flushing the ledger", b.Ledger.Flush},
@@ -127,6 +128,17 @@ func (b *Backend) loadLedger(ctx context.Context) error {
 		return nil
 	}
 	return b.Ledger.Load(ctx)
+}
+
+// ConfigureOCSP hands what config/crl says of OCSP to the responder; to be called
+// after each write of it.
+func (b *Backend) ConfigureOCSP(ctx context.Context) error {
+	expiry, disabled, err := b.CRL.OCSPExpiry(ctx)
+	if err != nil {
+		return err
+	}
+	b.OCSP.Configure(ocsp.Settings{Expiry: expiry, Disabled: disabled})
+	return nil
 }
 
 // Close stops background work. It does not wait for it.

@@ -11,6 +11,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
+	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
 	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
@@ -120,6 +121,35 @@ func (b *Backend) Published(ctx context.Context, ids []string) error {
 	return errors.Join(problems...)
 }
 
+// RevokeIssuer ends an issuer for good and, when a CA of this mount signed its
+// certificate, revokes that too, so that the CA's CRL lists it. Otherwise it returns
+// a warning that says who must.
+func (b *Backend) RevokeIssuer(ctx context.Context, ref string) (revoked *issuer.Issuer, warning string, err error) {
+	if revoked, err = b.Issuers.Revoke(ctx, ref); err != nil {
+		return nil, "", err
+	}
+	_, changed, err := b.Ledger.Revoke(ctx, revoked.Serial(), ledger.Revocation{At: revoked.RevokedAt(), Reason: cert.CACompromise})
+	switch {
+	case fault.Is(err, fault.NotFound):
+		return revoked, "The certificate was signed outside this mount: revoke it there too, so that the CRL of its CA lists it.", nil
+	case err != nil:
+		return nil, "", err
+	case changed:
+		if signer, err := b.Issuers.Get(ctx, parentID(revoked)); err == nil {
+			b.CRL.Revoked(signer.ID(), cert.CACompromise)
+		}
+	}
+	return revoked, "", nil
+}
+
+// parentID returns the id of the issuer above, "" when the mount does not know it.
+func parentID(i *issuer.Issuer) string {
+	if parent := i.Parent(); parent != nil {
+		return parent.ID()
+	}
+	return ""
+}
+
 // Invalidate drops what was derived from a storage key that another node changed.
 func (b *Backend) Invalidate(key string) {
 	row, _ := layout.Find(key)
@@ -129,5 +159,9 @@ func (b *Backend) Invalidate(key string) {
 		b.Issuers.Invalidate()
 	case "catalog":
 		b.Catalog.Invalidate()
+	case "crl":
+		b.CRL.Invalidate(key)
+	case "ocsp":
+		b.OCSP.Invalidate(key)
 	}
 }

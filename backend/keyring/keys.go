@@ -122,7 +122,7 @@ func (r *Ring) put(ctx context.Context, stored *record) error {
 // Import stores a PEM private key (PKCS#8, PKCS#1 or SEC 1) after CheckKey. When the
 // key is there already, it returns that one, unchanged, and existing true.
 func (r *Ring) Import(ctx context.Context, name string, text []byte) (key *Key, existing bool, err error) {
-	private, err := parsePrivateKey(text)
+	private, err := ParsePrivateKey(text)
 	if err != nil {
 		return nil, false, err
 	}
@@ -158,9 +158,9 @@ func (r *Ring) Import(ctx context.Context, name string, text []byte) (key *Key, 
 // in PKCS#8 has less than half of it.
 const maxPEM = 16 << 10
 
-// parsePrivateKey reads one private key and nothing else. Its messages never repeat
-// what was sent.
-func parsePrivateKey(text []byte) (crypto.Signer, error) {
+// ParsePrivateKey reads one private key in PEM (PKCS#8, PKCS#1 or SEC 1) and nothing
+// else. Its messages never repeat what was sent.
+func ParsePrivateKey(text []byte) (crypto.Signer, error) {
 	if len(text) > maxPEM {
 		return nil, fault.FieldOf(fault.TooLarge, "pem_bundle", "a private key has at most %d octets", maxPEM)
 	}

@@ -1,0 +1,206 @@
+package revoke_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/fsck"
+	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
+	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+	"vault-plugin-secrets-enterprise-pki/backend/revoke"
+)
+
+var now = time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// mount is a ledger with one certificate, and the service on it.
+type mount struct {
+	store   *kvtest.Store
+	ledger  *ledger.Ledger
+	revoke  *revoke.Service
+	changed []cert.Reason
+	clock   time.Time
+
+	serial cert.Serial
+	der    []byte
+	key    crypto.Signer
+}
+
+func start(t *testing.T) *mount {
+	t.Helper()
+	m := &mount{store: kvtest.New(), clock: now}
+	m.open(t)
+	page, err := m.ledger.NewPage(1)
+	require.NoError(t, err)
+	m.serial = page.Serial()
+	m.key, err = cert.GenerateKey(cert.P256)
+	require.NoError(t, err)
+	m.der = certificate(t, m.serial, m.key, "a.example.com")
+	require.NoError(t, page.Add(ledger.Record{Serial: m.serial, DER: m.der, Issuer: "issuer", Profile: "web@1", IssuedAt: now}))
+	require.NoError(t, m.ledger.Commit(context.Background(), page))
+	return m
+}
+
+// open starts the rooms on the store, as after a restart.
+func (m *mount) open(t *testing.T) {
+	t.Helper()
+	clock := func() time.Time { return m.clock }
+	m.ledger = ledger.New(ledger.Config{Store: m.store, Log: hclog.NewNullLogger(), Now: clock})
+	require.NoError(t, m.ledger.Load(context.Background()))
+	m.revoke = revoke.New(revoke.Config{
+		Ledger: m.ledger, Changed: func(_ string, reason cert.Reason) { m.changed = append(m.changed, reason) },
+		IsIssuer: func(serial cert.Serial) bool { return serial == "ca" }, Now: clock,
+		Allows: func(_ context.Context, profile string, reason cert.Reason) (bool, error) {
+			return profile != "web@1" || reason != cert.AACompromise, nil
+		},
+	})
+}
+
+func certificate(t *testing.T, serial cert.Serial, key crypto.Signer, name string) []byte {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: serial.Big(), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotBefore: now, NotAfter: now.Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	return der
+}
+
+func keyPEM(t *testing.T, key crypto.Signer) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+func TestRevokedOnceWithTheSameAnswerEverAfter(t *testing.T) {
+	ctx := context.Background()
+	m := start(t)
+	first, err := m.revoke.BySerial(ctx, m.serial, revoke.Request{Reason: cert.Superseded, InvalidityAt: now.Add(-time.Hour), Comment: "replaced"})
+	require.NoError(t, err)
+	require.True(t, first.Changed)
+	require.Equal(t, now, first.Record.Revocation.At)
+	m.clock = now.Add(time.Minute)
+	for _, reason := range []cert.Reason{cert.KeyCompromise, cert.AACompromise} {
+		again, err := m.revoke.BySerial(ctx, m.serial, revoke.Request{Reason: reason})
+		require.NoError(t, err)
+		require.False(t, again.Changed)
+		require.Equal(t, first.Record.Revocation, again.Record.Revocation)
+	}
+	require.Equal(t, []cert.Reason{cert.Superseded}, m.changed)
+}
+
+func TestBudgetOfRevocation(t *testing.T) {
+	m := start(t)
+	m.store.Reset()
+	_, err := m.revoke.BySerial(context.Background(), m.serial, revoke.Request{})
+	require.NoError(t, err)
+	counts := m.store.Counts()
+	require.LessOrEqual(t, counts.Gets, 1)
+	require.LessOrEqual(t, counts.Puts, 2)
+	require.Zero(t, counts.Lists)
+}
+
+func TestRev1_CertificateMustBeTheOneOnRecord(t *testing.T) {
+	ctx := context.Background()
+	m := start(t)
+	forged := certificate(t, m.serial, m.key, "b.example.com")
+	_, err := m.revoke.ByCertificate(ctx, forged, revoke.Request{})
+	require.Equal(t, "certificate", fault.FieldOfError(err), "%v", err)
+	row, found, err := m.ledger.Row(m.serial)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.True(t, row.RevokedAt.IsZero())
+
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: m.der})
+	_, err = m.revoke.ByCertificate(ctx, append(text, text...), revoke.Request{})
+	require.Error(t, err, "one certificate and nothing else")
+	result, err := m.revoke.ByCertificate(ctx, text, revoke.Request{})
+	require.NoError(t, err)
+	require.True(t, result.Changed)
+}
+
+func TestRev1_KeyMustMatch(t *testing.T) {
+	ctx := context.Background()
+	m := start(t)
+	other, err := cert.GenerateKey(cert.P256)
+	require.NoError(t, err)
+	for _, text := range [][]byte{keyPEM(t, other), []byte("hello"), nil} {
+		_, err := m.revoke.ByKey(ctx, m.serial, text, revoke.Request{Reason: cert.KeyCompromise})
+		require.Equal(t, "private_key", fault.FieldOfError(err), "%v", err)
+		require.NotContains(t, err.Error(), "hello")
+	}
+	result, err := m.revoke.ByKey(ctx, m.serial, keyPEM(t, m.key), revoke.Request{Reason: cert.KeyCompromise})
+	require.NoError(t, err)
+	require.True(t, result.Changed)
+}
+
+func TestRefusals(t *testing.T) {
+	ctx := context.Background()
+	m := start(t)
+	for field, request := range map[string]revoke.Request{
+		"reason":          {Reason: cert.AACompromise},
+		"invalidity_date": {InvalidityAt: now.Add(time.Hour)},
+		"comment":         {Comment: string(make([]byte, ledger.MaxComment+1))},
+	} {
+		_, err := m.revoke.BySerial(ctx, m.serial, request)
+		require.Equal(t, field, fault.FieldOfError(err), "%v", err)
+	}
+	for _, reason := range []cert.Reason{cert.RemoveFromCRL, cert.CertificateHold, 7, 11} {
+		_, err := m.revoke.BySerial(ctx, m.serial, revoke.Request{Reason: reason})
+		require.Equal(t, "reason", fault.FieldOfError(err), "reason %d", reason)
+	}
+	_, err := m.revoke.BySerial(ctx, "ca", revoke.Request{})
+	require.ErrorContains(t, err, "issuer/:ref/revoke")
+	_, err = m.revoke.BySerial(ctx, cert.Serial("\x01unknown"), revoke.Request{})
+	require.True(t, fault.Is(err, fault.NotFound), "%v", err)
+}
+
+func TestExpiredCertificatesAreRevokedAndSaidToBeExpired(t *testing.T) {
+	m := start(t)
+	m.clock = now.Add(2 * time.Hour)
+	result, err := m.revoke.BySerial(context.Background(), m.serial, revoke.Request{})
+	require.NoError(t, err)
+	require.True(t, result.Expired)
+}
+
+// Crash1: whatever operation is lost, what was answered as revoked is revoked after
+// a restart, and storage stays whole.
+func TestCrash1_Revoke(t *testing.T) {
+	ctx := context.Background()
+	for _, loss := range []kvtest.Loss{kvtest.LoseWrite, kvtest.LoseAnswer} {
+		for n := 1; ; n++ {
+			m := start(t)
+			m.store.Break(n, loss)
+			_, err := m.revoke.BySerial(ctx, m.serial, revoke.Request{Reason: cert.KeyCompromise})
+			broken := m.store.Broken()
+			m.open(t)
+			row, found, rowErr := m.ledger.Row(m.serial)
+			require.NoError(t, rowErr)
+			require.True(t, found)
+			if err == nil {
+				require.False(t, row.RevokedAt.IsZero(), "an answered revocation was lost at operation %d", n)
+			}
+			_, again := m.revoke.BySerial(ctx, m.serial, revoke.Request{Reason: cert.KeyCompromise})
+			require.NoError(t, again)
+			report, checkErr := fsck.Check(ctx, m.store)
+			require.NoError(t, checkErr)
+			require.Empty(t, report.Findings)
+			if !broken {
+				require.NoError(t, err)
+				require.Greater(t, n, 1)
+				break
+			}
+		}
+	}
+}
