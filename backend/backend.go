@@ -57,7 +57,7 @@ func New(config Config) *Backend {
 	b := &Backend{}
 	b.background.log = config.Log
 	b.background.ctx, b.background.cancel = context.WithCancel(context.Background())
-	b.Ring = keyring.New(keyring.Config{Store: config.Store, Log: config.Log, Mount: config.Mount})
+	b.Ring = keyring.New(keyring.Config{Store: config.Store, Log: config.Log, Mount: config.Mount, Now: config.Now})
 	b.Issuers = issuer.New(issuer.Config{Store: config.Store, Ring: b.Ring, Log: config.Log, Now: config.Now})
 	b.Catalog = catalog.New(config.Store)
 	b.Ledger = ledger.New(ledger.Config{Store: config.Store, Log: config.Log, Now: config.Now})
