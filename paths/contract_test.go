@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ocsp"
 
@@ -369,5 +370,86 @@ func TestConfigurationReadsBackWithEveryDefault(t *testing.T) {
 		require.Empty(t, read.Texts("issuing_certificates"))
 		m.Write(t, "config/cluster", map[string]any{"path": "https://vault.example.com/v1/pki"}).Expect(http.StatusOK)
 		require.Equal(t, "https://vault.example.com/v1/pki", m.Read(t, "config/cluster", nil).Text("path"))
+	})
+}
+
+func TestRev1_RevokingNeedsTheRightCertificateOrKey(t *testing.T) {
+	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
+		withRoot(t, m)
+		one := m.Write(t, "issue/web", map[string]any{"common_name": "a.example.com"}).Expect(http.StatusOK)
+		two := m.Write(t, "issue/web", map[string]any{"common_name": "b.example.com"}).Expect(http.StatusOK)
+		other := m.Write(t, "revoke-with-key", map[string]any{
+			"serial_number": one.Text("serial_number"), "private_key": two.Text("private_key"),
+		})
+		require.Contains(t, []int{http.StatusBadRequest, http.StatusForbidden}, other.Status, other.Errors)
+		m.Write(t, "revoke-with-key", map[string]any{
+			"certificate": one.Text("certificate"), "private_key": one.Text("private_key"),
+		}).Expect(http.StatusOK)
+		m.Write(t, "revoke", map[string]any{"certificate": two.Text("certificate"), "reason": "superseded"}).Expect(http.StatusOK)
+		for _, body := range []map[string]any{
+			{}, {"serial_number": one.Text("serial_number"), "certificate": one.Text("certificate")},
+			{"serial_number": "xyz"}, {"serial_number": one.Text("serial_number"), "reason": "boredom"},
+			{"serial_number": one.Text("serial_number"), "invalidity_date": "yesterday"},
+		} {
+			m.Write(t, "revoke", body).Expect(http.StatusBadRequest)
+		}
+	})
+}
+
+func TestRev4_EndingALeaseRevokesTheCertificate(t *testing.T) {
+	for _, form := range []string{"pem", "der"} {
+		m := pathstest.InProcess(t)
+		withRoot(t, m)
+		m.Patch(t, "roles/web", map[string]any{"generate_lease": true}).Expect(http.StatusOK)
+		issued := m.Write(t, "issue/web", map[string]any{"common_name": "a.example.com", "format": form}).Expect(http.StatusOK)
+		lease := issued.Response.Secret
+		require.NotNil(t, lease)
+		require.False(t, lease.Renewable)
+		for range 2 {
+			_, err := m.Backend().HandleRequest(t.Context(), &logical.Request{Operation: logical.RevokeOperation, Secret: lease})
+			require.NoError(t, err)
+		}
+		require.Positive(t, m.Read(t, "cert/"+issued.Text("serial_number"), nil).Expect(http.StatusOK).Number("revocation_time"))
+		unknown := *lease
+		unknown.InternalData = map[string]any{"secret_type": "pki", "serial_number": "01:02:03"}
+		_, err := m.Backend().HandleRequest(t.Context(), &logical.Request{Operation: logical.RevokeOperation, Secret: &unknown})
+		require.NoError(t, err)
+	}
+}
+
+func TestAuthz3_GroupsAreAskedOfVaultAndDenyByDefault(t *testing.T) {
+	m := pathstest.InProcess(t)
+	withRoot(t, m)
+	m.Patch(t, "roles/web", map[string]any{"allowed_groups": "web-admins"}).Expect(http.StatusOK)
+	m.System.EntityVal = &logical.Entity{ID: "entity-1", Name: "alice"}
+	ask := map[string]any{"common_name": "a.example.com"}
+	m.Write(t, "issue/web", ask).Expect(http.StatusForbidden)
+	m.As("entity-1", "alice").Write(t, "issue/web", ask).Expect(http.StatusForbidden)
+	m.System.GroupsVal = []*logical.Group{{ID: "group-1", Name: "web-admins"}}
+	m.As("entity-1", "alice").Write(t, "issue/web", ask).Expect(http.StatusOK)
+	m.Write(t, "issue/web", ask).Expect(http.StatusForbidden)
+}
+
+func TestARestartForgetsNothing(t *testing.T) {
+	m := pathstest.InProcess(t)
+	root := withRoot(t, m)
+	issued := m.Write(t, "issue/web", map[string]any{"common_name": "a.example.com"}).Expect(http.StatusOK)
+	before := m.Read(t, "crl", nil).Expect(http.StatusOK).Body
+	m.Restart(t)
+	require.Equal(t, issued.Text("certificate"), m.Read(t, "cert/"+issued.Text("serial_number"), nil).Expect(http.StatusOK).Text("certificate"))
+	again := m.Write(t, "issue/web", map[string]any{"common_name": "b.example.com"}).Expect(http.StatusOK)
+	require.NoError(t, parsePEM(t, again.Text("certificate")).CheckSignatureFrom(root))
+	require.Equal(t, before, m.Read(t, "crl", nil).Expect(http.StatusOK).Body)
+}
+
+func TestARevokedIssuerIssuesNoMore(t *testing.T) {
+	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
+		withRoot(t, m)
+		revoked := m.Write(t, "issuer/root/revoke", nil).Expect(http.StatusOK)
+		require.Equal(t, "revoked", revoked.Text("state"))
+		require.Positive(t, revoked.Number("revocation_time"))
+		require.NotEqual(t, http.StatusOK, m.Write(t, "issue/web", map[string]any{"common_name": "a.example.com"}).Status)
+		require.NotEqual(t, http.StatusOK, m.Write(t, "issuer/root/issue/web", map[string]any{"common_name": "a.example.com"}).Status)
+		m.Patch(t, "issuer/root", map[string]any{"usage": "issuing-certificates"}).Expect(http.StatusBadRequest)
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"vault-plugin-secrets-enterprise-pki/backend"
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
 	"vault-plugin-secrets-enterprise-pki/paths/schema"
 )
@@ -30,7 +31,7 @@ ledger of everything that it signed.
 // mount is one mount of the engine: the framework routes, the engine works.
 type mount struct {
 	*framework.Backend
-	engine *engine
+	engine *backend.Backend
 	start  sync.Once
 }
 
@@ -45,7 +46,7 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 	if conf.System != nil {
 		setup.System = remember(conf.System, now)
 	}
-	m := &mount{engine: newEngine(engineConfig{
+	m := &mount{engine: backend.New(backend.Config{
 		Store: store{conf.StorageView},
 		Log:   setup.Logger,
 		Mount: conf.BackendUUID,
@@ -75,6 +76,7 @@ func (m *mount) paths() []*framework.Path {
 		m.issuePaths(), // first: the ones that are asked most
 		m.publishPaths(),
 		m.certPaths(),
+		m.revokePaths(),
 		m.issuerPaths(),
 		m.hierarchyPaths(),
 		m.profilePaths(),

@@ -49,23 +49,47 @@ type answerForm struct {
 	RemoveRoots bool   `json:"remove_roots_from_chain" doc:"Whether self-signed certificates are left out of ca_chain."`
 }
 
-// issueRef names the role, and the issuer when the path has one.
-type issueRef struct {
-	Role   string `json:"role" in:"path" kind:"name" doc:"Name of the role."`
-	Issuer string `json:"issuer_ref" in:"path" kind:"ref" doc:"Id or name of the issuer, or default; without it the role's issuer signs."`
+// roleRef names the role.
+type roleRef struct {
+	Role string `json:"role" in:"path" kind:"name" doc:"Name of the role."`
 }
 
-type issueInput struct {
-	issueRef
+// chosenRef names the role and the issuer that signs instead of the role's own. The
+// issuer is part of the path alone: in the body it would dodge an ACL.
+type chosenRef struct {
+	roleRef
+	Issuer string `json:"issuer_ref" in:"path" kind:"ref" doc:"Id or name of the issuer, or default."`
+}
+
+type issueBody struct {
 	certificateAsk
 	answerForm
 }
 
-type signInput struct {
-	issueRef
+type signBody struct {
 	certificateAsk
 	answerForm
 	CSR string `json:"csr" kind:"pem" max:"65536" required:"true" doc:"Certificate request in PEM."`
+}
+
+type issueInput struct {
+	roleRef
+	issueBody
+}
+
+type issueAtIssuer struct {
+	chosenRef
+	issueBody
+}
+
+type signInput struct {
+	roleRef
+	signBody
+}
+
+type signAtIssuer struct {
+	chosenRef
+	signBody
 }
 
 // certificateAnswer is one issued certificate. Nothing else in it may be a PEM text:
@@ -91,20 +115,28 @@ func (m *mount) issuePaths() []*framework.Path {
 		schema.Path("issue/"+named, "Issue a certificate with a new key.", issueHelp,
 			schema.Write("Issue a certificate with a new key.", m.issue)),
 		schema.Path(issuers+"/sign/"+named, "Sign a certificate request with a chosen issuer.", issueHelp,
-			schema.Write("Sign a certificate request.", m.sign)),
+			schema.Write("Sign a certificate request.", m.signAtIssuer)),
 		schema.Path(issuers+"/issue/"+named, "Issue a certificate with a new key by a chosen issuer.", issueHelp,
-			schema.Write("Issue a certificate with a new key.", m.issue)),
+			schema.Write("Issue a certificate with a new key.", m.issueAtIssuer)),
 		schema.Path("sign/"+named+"/batch", "Sign many certificate requests at once.", issueHelp,
 			schema.Write("Sign up to 256 certificate requests with one write to storage.", m.signBatch).Limit(batchBytes)),
 	}
 }
 
 func (m *mount) sign(ctx context.Context, call *schema.Call, in signInput) (certificateAnswer, error) {
-	request, err := m.request(in.Role, in.Issuer, in.certificateAsk, in.CSR)
+	return m.signWith(ctx, call, chosenRef{roleRef: in.roleRef}, in.signBody)
+}
+
+func (m *mount) signAtIssuer(ctx context.Context, call *schema.Call, in signAtIssuer) (certificateAnswer, error) {
+	return m.signWith(ctx, call, in.chosenRef, in.signBody)
+}
+
+func (m *mount) signWith(ctx context.Context, call *schema.Call, ref chosenRef, body signBody) (certificateAnswer, error) {
+	request, err := m.request(ref.Role, ref.Issuer, body.certificateAsk, body.CSR)
 	if err != nil {
 		return certificateAnswer{}, err
 	}
-	who, err := m.identify(ctx, call, in.Role)
+	who, err := m.identify(ctx, call, ref.Role)
 	if err != nil {
 		return certificateAnswer{}, err
 	}
@@ -112,15 +144,23 @@ func (m *mount) sign(ctx context.Context, call *schema.Call, in signInput) (cert
 	if err != nil {
 		return certificateAnswer{}, err
 	}
-	return m.answerCertificate(call, result, in.answerForm)
+	return m.answerCertificate(call, result, body.answerForm)
 }
 
 func (m *mount) issue(ctx context.Context, call *schema.Call, in issueInput) (certificateAnswer, error) {
-	request, err := m.request(in.Role, in.Issuer, in.certificateAsk, "")
+	return m.issueWith(ctx, call, chosenRef{roleRef: in.roleRef}, in.issueBody)
+}
+
+func (m *mount) issueAtIssuer(ctx context.Context, call *schema.Call, in issueAtIssuer) (certificateAnswer, error) {
+	return m.issueWith(ctx, call, in.chosenRef, in.issueBody)
+}
+
+func (m *mount) issueWith(ctx context.Context, call *schema.Call, ref chosenRef, body issueBody) (certificateAnswer, error) {
+	request, err := m.request(ref.Role, ref.Issuer, body.certificateAsk, "")
 	if err != nil {
 		return certificateAnswer{}, err
 	}
-	who, err := m.identify(ctx, call, in.Role)
+	who, err := m.identify(ctx, call, ref.Role)
 	if err != nil {
 		return certificateAnswer{}, err
 	}
@@ -128,7 +168,7 @@ func (m *mount) issue(ctx context.Context, call *schema.Call, in issueInput) (ce
 	if err != nil {
 		return certificateAnswer{}, err
 	}
-	return m.answerCertificate(call, result, in.answerForm)
+	return m.answerCertificate(call, result, body.answerForm)
 }
 
 // request makes the engine's request of what the caller said. With a CSR, key_type

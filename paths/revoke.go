@@ -1,0 +1,124 @@
+package paths
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/revoke"
+	"vault-plugin-secrets-enterprise-pki/paths/schema"
+)
+
+const revokeHelp = `
+A certificate is named by its serial number or by itself: then it must be the very
+one on record. Revoking it again changes nothing and gives the same answer. An
+issuer has a revocation of its own, issuer/:ref/revoke.
+`
+
+// revokeAsk is which certificate to revoke, and why.
+type revokeAsk struct {
+	Serial         string `json:"serial_number" max:"128" doc:"Serial number, hexadecimal with colons or hyphens; exclusive with certificate."`
+	Certificate    string `json:"certificate" kind:"pem" max:"65536" doc:"The certificate in PEM; exclusive with serial_number."`
+	Reason         string `json:"reason" max:"32" doc:"Why: a CRLReason of RFC 5280 such as keyCompromise or superseded; empty for unspecified."`
+	InvalidityDate string `json:"invalidity_date" max:"64" doc:"When the key is known or suspected to have been compromised, RFC 3339."`
+	Comment        string `json:"comment" max:"255" doc:"Remark that is kept with the record; it is in no CRL."`
+}
+
+type revokeKeyInput struct {
+	revokeAsk
+	PrivateKey string `json:"private_key" kind:"secret" required:"true" doc:"Private key of the certificate in PEM; it is compared and forgotten."`
+}
+
+type revokeAnswer struct {
+	Time      int64  `json:"revocation_time" doc:"When the certificate was revoked, seconds since 1970."`
+	RFC3339   string `json:"revocation_time_rfc3339" doc:"When the certificate was revoked, RFC 3339."`
+	State     string `json:"state" doc:"revoked."`
+	Reason    string `json:"reason" doc:"Reason on record, in the words of RFC 5280."`
+	CRLStatus string `json:"crl_status" doc:"pending: the next CRL shows it, at once for a compromised key, otherwise after rebuild_delay of config/crl; failing: the last CRL could not be made."`
+}
+
+func (m *mount) revokePaths() []*framework.Path {
+	return []*framework.Path{
+		schema.Path("revoke", "Revoke a certificate.", revokeHelp,
+			schema.Write("Revoke a certificate.", m.revoke)),
+		schema.Path("revoke-with-key", "Revoke a certificate by proof of its private key.", revokeHelp,
+			schema.Write("Revoke a certificate by proof of its private key.", m.revokeWithKey)),
+	}
+}
+
+func (m *mount) revoke(ctx context.Context, call *schema.Call, in revokeAsk) (revokeAnswer, error) {
+	request, serial, err := in.parse()
+	if err != nil {
+		return revokeAnswer{}, err
+	}
+	var result *revoke.Result
+	if in.Certificate != "" {
+		result, err = m.engine.Revoke.ByCertificate(ctx, []byte(in.Certificate), request)
+	} else {
+		result, err = m.engine.Revoke.BySerial(ctx, serial, request)
+	}
+	if err != nil {
+		return revokeAnswer{}, err
+	}
+	return m.answerRevoked(call, result), nil
+}
+
+func (m *mount) revokeWithKey(ctx context.Context, call *schema.Call, in revokeKeyInput) (revokeAnswer, error) {
+	request, serial, err := in.parse()
+	if err != nil {
+		return revokeAnswer{}, err
+	}
+	if in.Certificate != "" {
+		if serial, err = revoke.SerialOf([]byte(in.Certificate)); err != nil {
+			return revokeAnswer{}, err
+		}
+	}
+	result, err := m.engine.Revoke.ByKey(ctx, serial, []byte(in.PrivateKey), request)
+	if err != nil {
+		return revokeAnswer{}, err
+	}
+	return m.answerRevoked(call, result), nil
+}
+
+// parse reads the request; serial is empty when the certificate names itself.
+func (a revokeAsk) parse() (request revoke.Request, serial cert.Serial, err error) {
+	if (a.Serial == "") == (a.Certificate == "") {
+		return request, "", fault.Field("serial_number", "exactly one of serial_number and certificate is required")
+	}
+	if a.Serial != "" {
+		if serial, err = cert.ParseSerial(a.Serial); err != nil {
+			return request, "", fault.Field("serial_number", "%w", err)
+		}
+	}
+	request.Comment = a.Comment
+	if request.Reason, err = cert.ParseReason(a.Reason); err != nil {
+		return request, "", fault.Field("reason", "%w", err)
+	}
+	if a.InvalidityDate != "" {
+		if request.InvalidityAt, err = time.Parse(time.RFC3339, a.InvalidityDate); err != nil {
+			return request, "", fault.Field("invalidity_date", "must be an RFC 3339 time")
+		}
+	}
+	return request, serial, nil
+}
+
+func (m *mount) answerRevoked(call *schema.Call, result *revoke.Result) revokeAnswer {
+	revocation := result.Record.Revocation
+	if result.Expired {
+		call.Warn("The certificate has expired; CRLs do not list it.")
+	}
+	answer := revokeAnswer{
+		Time:      revocation.At.Unix(),
+		RFC3339:   revocation.At.UTC().Format(time.RFC3339Nano),
+		State:     "revoked",
+		Reason:    revocation.Reason.String(),
+		CRLStatus: "pending",
+	}
+	if m.engine.CRL.LastError(result.Record.Issuer) != nil {
+		answer.CRLStatus = "failing"
+	}
+	return answer
+}
