@@ -177,30 +177,43 @@ func (l *Ledger) fail(id pageID) {
 
 // settle shows rows of a page as storage has them. The caller holds the page's
 // lock since it last read or wrote the page.
-func (l *Ledger) settle(id pageID, rows []Row) {
+// It returns the rows that turned out to be revoked.
+func (l *Ledger) settle(id pageID, rows []Row) (learnt []Row) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range rows {
-		l.state.show(&rows[i], 0)
+		if l.state.show(&rows[i], 0) == revokedNow {
+			learnt = append(learnt, rows[i])
+		}
 	}
 	delete(l.state.unsettled, id)
+	return learnt
 }
 
 // adopt reads a page and shows its rows; nothing happens when there is no page.
 func (l *Ledger) adopt(ctx context.Context, id pageID) error {
+	learnt, err := l.readAndSettle(ctx, id)
+	if l.learnt != nil && l.loaded.Load() {
+		for _, row := range learnt {
+			l.learnt(row.Issuer, row.Reason)
+		}
+	}
+	return err
+}
+
+func (l *Ledger) readAndSettle(ctx context.Context, id pageID) (learnt []Row, err error) {
 	defer l.lock(id).Unlock()
 	s, err := l.read(ctx, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var rows []Row
 	if s != nil {
 		if rows, err = s.rows(); err != nil {
-			return fmt.Errorf("reading page %s: %w", id.key(), err)
+			return nil, fmt.Errorf("reading page %s: %w", id.key(), err)
 		}
 	}
-	l.settle(id, rows)
-	return nil
+	return l.settle(id, rows), nil
 }
 
 // rows returns the rows of all certificates on the page.
@@ -223,10 +236,20 @@ func (s *sheet) rows() ([]Row, error) {
 	return rows, nil
 }
 
+// shown says what a row told that was not known.
+type shown int
+
+const (
+	nothingNew shown = iota
+	somethingNew
+	revokedNow // of a row that was there and not revoked
+)
+
 // show makes a row visible. One that says something new gets the next sequence
 // number and is fresh; one that says nothing new only gets the marks. The caller
 // holds Ledger.mu.
-func (s *state) show(r *Row, m marks) {
+func (s *state) show(r *Row, m marks) shown {
+	news := somethingNew
 	v := s.table.view()
 	if old, found := v.get(string(r.Serial)); found {
 		m |= marks(old.state) &^ (reasonBits | unstored)
@@ -234,7 +257,10 @@ func (s *state) show(r *Row, m marks) {
 		r.Sequence = wide.Sequence
 		if wide == *r {
 			s.table.mark(string(r.Serial), m, 0)
-			return
+			return nothingNew
+		}
+		if wide.RevokedAt.IsZero() && !r.RevokedAt.IsZero() {
+			news = revokedNow
 		}
 	}
 	s.sequence++
@@ -243,4 +269,5 @@ func (s *state) show(r *Row, m marks) {
 		m |= unstored
 	}
 	s.table.put(r, m|fresh)
+	return news
 }

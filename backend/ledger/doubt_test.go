@@ -48,6 +48,11 @@ func (v *life) isRevoked(serial cert.Serial) bool {
 
 func TestFlushLearnsWhatALostAnswerDid(t *testing.T) {
 	v := newLife(t)
+	var learnt []cert.Reason
+	v.l = ledger.New(ledger.Config{Store: v.store, Now: v.clock.Now, Learnt: func(issuer string, reason cert.Reason) {
+		require.Equal(t, "issuer-1", issuer)
+		learnt = append(learnt, reason)
+	}})
 	v.load()
 	v.issue(2)
 	v.flush()
@@ -60,14 +65,48 @@ func TestFlushLearnsWhatALostAnswerDid(t *testing.T) {
 	v.flush()
 	require.True(t, v.isRevoked(v.all[0]))
 	require.Equal(t, 3, v.l.Count(), "signed and never released, but known")
+	require.Equal(t, []cert.Reason{cert.KeyCompromise}, learnt, "lists must be told")
 
 	v.issue(2)
 	v.store.Break(2, kvtest.LoseAnswer)
 	v.revoke(2, cert.Superseded)
 	require.False(t, v.isRevoked(v.all[2]))
-	v.revoke(3, cert.Superseded)
-	require.True(t, v.isRevoked(v.all[2]), "on the same page, which was just read")
+	v.revoke(3, cert.Unspecified)
+	v.flush()
+	require.True(t, v.isRevoked(v.all[2]), "though the other one of its page was written since")
+	require.Equal(t, []cert.Reason{cert.KeyCompromise, cert.Superseded}, learnt)
 	clean(t, v.store)
+}
+
+func TestRevokingAgainAfterALostAnswerIsAChange(t *testing.T) {
+	v := newLife(t)
+	v.load()
+	v.issue(1)
+	v.store.Break(2, kvtest.LoseAnswer)
+	v.revoke(0, cert.Superseded)
+	require.True(t, v.failed)
+	for _, want := range []bool{true, false} {
+		_, changed, err := v.l.Revoke(t.Context(), v.all[0], revocation(cert.KeyCompromise))
+		require.NoError(t, err)
+		require.Equal(t, want, changed)
+		require.True(t, v.isRevoked(v.all[0]))
+	}
+}
+
+func TestRevokeIfAsksBeforeItWrites(t *testing.T) {
+	v := newLife(t)
+	v.load()
+	v.issue(1)
+	v.store.Reset()
+	refused := fault.New(fault.Denied, "no")
+	_, _, err := v.l.RevokeIf(t.Context(), v.all[0], revocation(cert.Superseded), func(r *ledger.Record) error {
+		require.Equal(t, v.all[0], r.Serial)
+		require.Nil(t, r.Revocation)
+		return refused
+	})
+	require.ErrorIs(t, err, refused)
+	require.Equal(t, kvtest.Counts{Gets: 1}, v.store.Counts())
+	require.False(t, v.isRevoked(v.all[0]))
 }
 
 func TestRevokingWhileRowsLoadShowsThePage(t *testing.T) {

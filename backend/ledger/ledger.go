@@ -71,6 +71,9 @@ type Config struct {
 	Store kv.Store
 	Log   hclog.Logger // nil: no log
 	Now   func() time.Time
+	// Learnt, unless nil, is told of a revocation that Flush found in storage although
+	// Revoke had answered with an error, so that it is published like any other.
+	Learnt func(issuer string, reason cert.Reason)
 }
 
 // stripes is the number of page locks; pages share them by an octet of their
@@ -81,9 +84,10 @@ const stripes = 256
 //
 // Locks are taken in the order maintenance, page, mu.
 type Ledger struct {
-	store kv.Store
-	log   hclog.Logger
-	now   func() time.Time
+	store  kv.Store
+	log    hclog.Logger
+	now    func() time.Time
+	learnt func(issuer string, reason cert.Reason)
 
 	// maintenance lets one Load or Flush run at a time.
 	maintenance sync.Mutex
@@ -118,7 +122,7 @@ func New(config Config) *Ledger {
 		log = hclog.NewNullLogger()
 	}
 	return &Ledger{
-		store: config.Store, log: log, now: config.Now,
+		store: config.Store, log: log, now: config.Now, learnt: config.Learnt,
 		state: state{
 			// Rows that were not in a segment get new sequence numbers at a restart.
 			// Counting on from the clock puts those above every number that the last

@@ -16,11 +16,19 @@ const markerVersion = 1
 // and returns the record as it is with changed false. It works while rows load.
 // NotFound when there is no record.
 //
-// After an error the certificate may be revoked or not; revoking again is safe.
+// After an error the certificate may be revoked or not; revoking again is safe, and
+// answers changed if this ledger did not know yet.
 //
 // Two certificates of one page may be revoked at the same time: the page's lock,
 // held from Get to Put, lets neither write over the other.
 func (l *Ledger) Revoke(ctx context.Context, serial cert.Serial, r Revocation) (record *Record, changed bool, err error) {
+	return l.RevokeIf(ctx, serial, r, func(*Record) error { return nil })
+}
+
+// RevokeIf is Revoke for a record that check lets pass: it is asked once, about the
+// record as stored, between the Get and the first Put, and its error is returned. It
+// holds up other writes of the page and must not call the ledger.
+func (l *Ledger) RevokeIf(ctx context.Context, serial cert.Serial, r Revocation, check func(*Record) error) (record *Record, changed bool, err error) {
 	r.At, r.InvalidityAt = whole(r.At), whole(r.InvalidityAt)
 	if err := r.check(); err != nil {
 		return nil, false, err
@@ -38,48 +46,61 @@ func (l *Ledger) Revoke(ctx context.Context, serial cert.Serial, r Revocation) (
 	if err != nil {
 		return nil, false, err
 	}
+	if err := check(record); err != nil {
+		return nil, false, err
+	}
+	changed, err = l.revoke(ctx, s, at, record, &r)
+	if err != nil {
+		return nil, false, err
+	}
+	return record, changed, nil
+}
+
+// revoke completes and stores the record at a place of its page, unless it is
+// revoked already, and shows its row.
+func (l *Ledger) revoke(ctx context.Context, s *sheet, at int, record *Record, r *Revocation) (changed bool, err error) {
+	var m marks
 	if record.Revocation == nil {
-		record.Revocation = &r
 		changed = true
+		record.Revocation = r
 		s.records[at] = string(encodeRecord(record))
+		if m, err = l.rewrite(ctx, s, record.Serial); err != nil {
+			return false, err
+		}
 	}
 	row, err := RowOf(record)
 	if err != nil {
-		return nil, false, fmt.Errorf("reading record %s: %w", serial, err)
-	}
-	var m marks
-	if changed {
-		if m, err = l.rewrite(ctx, s, serial); err != nil {
-			return nil, false, err
-		}
+		return false, fmt.Errorf("reading record %s: %w", record.Serial, err)
 	}
 	// An earlier call may have written the page and lost the answer: what the page
 	// says is shown in either case.
-	return record, changed, l.publish(s, &row, m)
+	news, err := l.publish(s, &row, m)
+	return changed || news == revokedNow, err
 }
 
 // publish shows a row of a page as it was just read or written. While rows load it
 // shows the rest of the page too, because Load takes a page of which it meets a row
-// for read; and when an earlier write of the page is in doubt.
-func (l *Ledger) publish(s *sheet, row *Row, m marks) error {
+// for read. When an earlier write of the page is in doubt, it stays so: that may
+// concern another row, and Flush tells of those.
+func (l *Ledger) publish(s *sheet, row *Row, m marks) (shown, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	loading := !l.loaded.Load()
-	if loading {
+	if !l.loaded.Load() {
 		m |= covered
-	}
-	if loading || l.state.unsettled[s.id] {
 		others, err := s.rows()
 		if err != nil {
-			return err
+			return nothingNew, err
 		}
 		for i := range others {
-			l.state.show(&others[i], covered)
+			if others[i].Serial != row.Serial {
+				l.state.show(&others[i], covered)
+			}
 		}
 	}
-	l.state.show(row, m)
-	delete(l.state.unsettled, s.id)
-	return nil
+	if !l.state.unsettled[s.id] {
+		delete(l.state.unsettled, s.id)
+	}
+	return l.state.show(row, m), nil
 }
 
 // needed returns the marks that a change of a row calls for: dirty|covered when
