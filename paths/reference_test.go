@@ -30,7 +30,9 @@ func TestReferenceIsCurrent(t *testing.T) {
 	}
 	committed, err := os.ReadFile(name)
 	require.NoError(t, err)
-	require.True(t, string(committed) == generated, "%s is not what the schema says: run make docs", name)
+	if string(committed) != generated {
+		t.Fatalf("%s is not what the schema says: run make docs", name) // the texts are too long to show
+	}
 }
 
 const preface = `# API reference
