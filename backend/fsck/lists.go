@@ -2,6 +2,7 @@ package fsck
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"crypto/x509"
 	"math"
@@ -15,18 +16,18 @@ import (
 // lists checks that each CRL head has all of its body, and that the body is what
 // the head says.
 func (c *checker) lists() error {
-	// A reader: it takes whatever version there is.
-	heads := kv.NewTable[crl.Head](c.store, layout.CRLHead, math.MaxInt)
 	names, err := c.list(layout.CRLHead)
 	if err != nil {
 		return err
 	}
 	for _, issuer := range names {
 		key := layout.CRLHead + issuer
-		if _, err := c.get(key); err != nil {
+		raw, err := c.get(key)
+		if err != nil {
 			return err
 		}
-		head, err := heads.Get(c.ctx, issuer)
+		// A reader takes whatever version there is.
+		head, err := kv.NewTable[crl.Head](stored{value: raw}, layout.CRLHead, math.MaxInt).Get(c.ctx, issuer)
 		switch {
 		case err != nil:
 			c.broken(key, "%v", err)
@@ -42,6 +43,17 @@ func (c *checker) lists() error {
 	}
 	return nil
 }
+
+// stored is a store of one value that was read: what its table makes of it is then
+// about the value, and not about storage.
+type stored struct {
+	kv.Store
+
+	value []byte
+}
+
+// Get implements kv.Store.
+func (s stored) Get(context.Context, string) ([]byte, error) { return s.value, nil }
 
 func (c *checker) body(key, issuer string, head *crl.Head) error {
 	folder := layout.CRLBody + issuer + "/" + strconv.FormatInt(head.Number, 10) + "/"
