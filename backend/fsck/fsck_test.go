@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -230,7 +231,7 @@ func TestDamageIsFound(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, fault.Internal, fault.KindOf(report.Err()))
 			require.True(t, slices.ContainsFunc(report.Findings, func(f fsck.Finding) bool {
-				return f.Severity == fsck.Broken && f.Key == key && bytes.Contains([]byte(f.Problem), []byte(d.says))
+				return f.Severity == fsck.Broken && f.Key == key && strings.Contains(f.Problem, d.says)
 			}), "%s\n%v", key, report.Findings)
 			require.ErrorContains(t, report.Err(), key)
 		})

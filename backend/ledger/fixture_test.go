@@ -130,7 +130,7 @@ func rows(t testing.TB, l *ledger.Ledger) map[cert.Serial]ledger.Row {
 		row.Sequence = 0
 		all[row.Serial] = row
 	}
-	require.Equal(t, l.Count(), len(all))
+	require.Len(t, all, l.Count())
 	return all
 }
 

@@ -110,7 +110,9 @@ func (l *Ledger) publish(s *sheet, row *Row, m marks) (shown, error) {
 func (l *Ledger) needed(id pageID, serial cert.Serial) marks {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.state.unsettled[id] = l.state.unsettled[id] // keep the doubt of an earlier write
+	if _, doubted := l.state.unsettled[id]; !doubted {
+		l.state.unsettled[id] = false
+	}
 	v := l.state.table.view()
 	old, found := v.get(string(serial))
 	switch {

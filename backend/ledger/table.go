@@ -262,15 +262,15 @@ func (l *leaf) tally(r *row, by int) {
 }
 
 // mark sets and clears marks of a row; nothing happens when it is not there.
-func (t *table) mark(serial string, set, clear marks) {
+func (t *table) mark(serial string, set, unset marks) {
 	v := t.view()
 	at, i, found := v.find(serial)
-	if !found || marks(v.leaves[at].rows[i].state)&(set|clear) == set {
+	if !found || marks(v.leaves[at].rows[i].state)&(set|unset) == set {
 		return
 	}
 	l := t.own(at)
 	r := &l.rows[i]
 	l.tally(r, -1)
-	r.state = r.state&^uint8(clear) | uint8(set)
+	r.state = r.state&^uint8(unset) | uint8(set)
 	l.tally(r, 1)
 }
