@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -94,7 +95,8 @@ func (s *Service) fly(ctx context.Context, p *publication, f *flight) {
 		s.config.Log.Error("CRL could not be rebuilt", "issuer", p.issuer, "error", f.err)
 		return
 	}
-	s.config.Log.Info("CRL rebuilt", "issuer", p.issuer, "number", f.head.Number,
+	// Numbers cross from the plugin to Vault's log as float64: 1.8e+09 says nothing.
+	s.config.Log.Info("CRL rebuilt", "issuer", p.issuer, "number", strconv.FormatInt(f.head.Number, 10),
 		"entries", f.head.Entries, "octets", f.head.Size, "next_update", f.head.NextUpdate)
 }
 

@@ -295,7 +295,7 @@ func (r *Responder) rekey(ctx context.Context, id string, ca *x509.Certificate, 
 	// asking for one certificate after the other.
 	r.hold(id, d)
 	r.config.Log.Info("OCSP responder re-keyed", "issuer", id,
-		"serial", cert.SerialOf(certificate.SerialNumber), "not_after", certificate.NotAfter)
+		"serial", cert.SerialOf(certificate.SerialNumber).String(), "not_after", certificate.NotAfter)
 	return r.save(ctx, id, d)
 }
 
