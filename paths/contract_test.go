@@ -118,7 +118,10 @@ func TestRefusalsNameTheRule(t *testing.T) {
 	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
 		withRoot(t, m)
 		csr, _ := newCSR(t, "a.example.com")
-		require.Equal(t, http.StatusNotFound, m.Write(t, "issue/none", map[string]any{"common_name": "a.example.com"}).Status)
+		for _, who := range []*pathstest.Mount{m, m.As("entity", "someone")} {
+			unknown := who.Write(t, "issue/none", map[string]any{"common_name": "a.example.com"}).Expect(http.StatusBadRequest)
+			require.Contains(t, unknown.Errors[0], "unknown role: none")
+		}
 		evil := m.Write(t, "issue/web", map[string]any{"common_name": "a.example.org"})
 		require.Contains(t, []int{http.StatusBadRequest, http.StatusForbidden}, evil.Status, evil.Errors)
 		require.Contains(t, evil.Errors[0], "example.org")

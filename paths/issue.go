@@ -226,6 +226,9 @@ func (m *mount) identify(ctx context.Context, call *schema.Call, roleName string
 		return framework.PopulateIdentityTemplate(template, who.EntityID, m.System())
 	}
 	config, err := m.engine.Catalog.RoleConfig(ctx, roleName)
+	if fault.Is(err, fault.NotFound) {
+		return who, nil // the engine says so
+	}
 	if err != nil || len(config.AllowedGroups) == 0 {
 		return who, err
 	}

@@ -71,7 +71,7 @@ func (m *mount) issuerPaths() []*framework.Path {
 	named := "issuer/" + schema.Segment("issuer_ref")
 	return []*framework.Path{
 		schema.Path("issuers/?", "List the issuers.", issuerHelp,
-			schema.List("List the ids of all issuers that have a certificate.", m.listIssuers)),
+			schema.List("List the ids of the issuers that have a certificate, or of those in one state.", m.listIssuers)),
 		schema.Path(named, "Read, change or delete an issuer.", issuerHelp,
 			schema.Read("Read an issuer.", m.readIssuer),
 			schema.Write("Replace the settings of an issuer.", m.writeIssuer),
@@ -92,8 +92,18 @@ func (m *mount) issuerPaths() []*framework.Path {
 	}
 }
 
-func (m *mount) listIssuers(ctx context.Context, _ *schema.Call, in schema.Page) (schema.KeyInfo[issuerRow], error) {
-	all, err := m.engine.Issuers.List(ctx)
+// issuerFilter is a page of the issuers in one state.
+type issuerFilter struct {
+	schema.Page
+	State string `json:"state" enum:"pending|active|retiring|retired|revoked|external" doc:"Only issuers in this state; without it, all that have a certificate."`
+}
+
+func (m *mount) listIssuers(ctx context.Context, _ *schema.Call, in issuerFilter) (schema.KeyInfo[issuerRow], error) {
+	list := m.engine.Issuers.List
+	if in.State == string(issuer.Pending) {
+		list = m.engine.Issuers.Pending
+	}
+	all, err := list(ctx)
 	if err != nil {
 		return schema.KeyInfo[issuerRow]{}, err
 	}
@@ -103,6 +113,9 @@ func (m *mount) listIssuers(ctx context.Context, _ *schema.Call, in schema.Page)
 	}
 	ids, rows := make([]string, 0, len(all)), make(map[string]issuerRow, len(all))
 	for _, i := range all {
+		if in.State != "" && in.State != string(i.State()) {
+			continue
+		}
 		ids = append(ids, i.ID())
 		rows[i.ID()] = issuerRow{
 			Name: i.Name(), Default: i.ID() == defaults.Default, Serial: i.Serial().String(),
@@ -110,7 +123,7 @@ func (m *mount) listIssuers(ctx context.Context, _ *schema.Call, in schema.Page)
 		}
 	}
 	slices.Sort(ids)
-	return schema.NewKeyInfo(in, ids, rows), nil
+	return schema.NewKeyInfo(in.Page, ids, rows), nil
 }
 
 func (m *mount) readIssuer(ctx context.Context, _ *schema.Call, in issuerRef) (issuerAnswer, error) {

@@ -37,7 +37,12 @@ func missingCSR() error { return fault.Field("csr", "must not be empty") }
 func (s *Service) prepare(ctx context.Context, request Request, who role.Identity, serial cert.Serial) (*candidate, error) {
 	c := &candidate{}
 	var err error
-	if c.role, err = s.Catalog.Role(ctx, request.Role); err != nil {
+	c.role, err = s.Catalog.Role(ctx, request.Role)
+	if fault.Is(err, fault.NotFound) {
+		// The path exists, its role does not: clients of the built-in engine expect 400.
+		return nil, fault.Field("role", "%w", err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	c.profile = c.role.Profile()

@@ -79,6 +79,9 @@ func splitBundle(request ImportRequest) ([]*x509.Certificate, []string, error) {
 			break
 		}
 		data = next
+		if block.Type == "EC PARAMETERS" { // openssl ecparam -genkey writes them before the key
+			continue
+		}
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			_ = pem.Encode(&rest, &pem.Block{Type: block.Type, Bytes: block.Bytes})
 			continue
@@ -86,7 +89,11 @@ func splitBundle(request ImportRequest) ([]*x509.Certificate, []string, error) {
 		if !request.AllowKeys {
 			return nil, nil, fault.Field("pem_bundle", "holds a private key; only certificates are taken here, use issuers/import/bundle for keys")
 		}
-		keys = append(keys, string(pem.EncodeToMemory(block)))
+		text := pem.EncodeToMemory(block)
+		if err := keyring.CheckImport(text); err != nil {
+			return nil, nil, err
+		}
+		keys = append(keys, string(text))
 	}
 	if rest.Len() == 0 {
 		if len(keys) > 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -145,6 +146,7 @@ func TestCA3_ImportsAreRefusedAsAWhole(t *testing.T) {
 		"expired":          {bundle(good, root.sign(t, "old", other.key.Public(), func(c *x509.Certificate) { c.NotAfter = now.Add(-time.Minute) })), "expired"},
 		"no keyCertSign":   {bundle(good, root.sign(t, "odd", other.key.Public(), func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCRLSign })), "keyCertSign"},
 		"private key":      {append(bundle(good), private...), "private key"},
+		"bad private key":  {append(bundle(good), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte{1}})...), "private key"},
 		"another PEM type": {append(bundle(good), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte{1}})...), "X509 CRL"},
 		"no certificate":   {[]byte("hello"), "no PEM certificate"},
 		"other key":        {bundle(root.cert), "expected a public key with SHA-256"},
@@ -158,6 +160,13 @@ func TestCA3_ImportsAreRefusedAsAWhole(t *testing.T) {
 			require.Equal(t, before, store.Dump(), "nothing may be imported")
 		})
 	}
+	weak, err := rsa.GenerateKey(rand.Reader, 1024)
+	require.NoError(t, err)
+	before := store.Dump()
+	_, err = set.Import(ctx, issuer.ImportRequest{AllowKeys: true, PEM: append(append(bundle(good), private...),
+		pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(weak)})...)})
+	require.Error(t, err)
+	require.Equal(t, before, store.Dump(), "one bad key keeps the good ones out")
 	require.ErrorContains(t, func() error {
 		_, err := set.Import(ctx, issuer.ImportRequest{PEM: bundle(root.cert), NeedPending: true})
 		return err

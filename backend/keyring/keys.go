@@ -122,12 +122,12 @@ func (r *Ring) put(ctx context.Context, stored *record) error {
 // Import stores a PEM private key (PKCS#8, PKCS#1 or SEC 1) after CheckKey. When the
 // key is there already, it returns that one, unchanged, and existing true.
 func (r *Ring) Import(ctx context.Context, name string, text []byte) (key *Key, existing bool, err error) {
+	if err := CheckImport(text); err != nil {
+		return nil, false, err
+	}
 	private, err := ParsePrivateKey(text)
 	if err != nil {
 		return nil, false, err
-	}
-	if err := cert.CheckKey(private.Public()); err != nil {
-		return nil, false, fmt.Errorf("importing key: %w", err)
 	}
 	made, err := softwareRecord(private)
 	if err != nil {
@@ -152,6 +152,19 @@ func (r *Ring) Import(ctx context.Context, name string, text []byte) (key *Key, 
 	}
 	r.log.Info("imported key", "id", made.ID, "spec", made.Spec.String())
 	return made.Key.clone(), false, nil
+}
+
+// CheckImport refuses a private key that Import would refuse for its own sake, and
+// writes nothing: for callers that import several or none.
+func CheckImport(text []byte) error {
+	private, err := ParsePrivateKey(text)
+	if err != nil {
+		return err
+	}
+	if err := cert.CheckKey(private.Public()); err != nil {
+		return fmt.Errorf("importing key: %w", err)
+	}
+	return nil
 }
 
 // maxPEM is the largest private key text that is parsed, in octets: an RSA-8192 key

@@ -50,6 +50,9 @@ func Each(t *testing.T, test func(t *testing.T, m *Mount)) {
 	t.Run("over gRPC", func(t *testing.T) { test(t, OverGRPC(t)) })
 }
 
+// Quiet: go-plugin reports every closed stream of a test to the default logger.
+func init() { hclog.SetDefault(hclog.NewNullLogger()) }
+
 func mount(t testing.TB, connect func(testing.TB, *logical.BackendConfig) logical.Backend) *Mount {
 	m := &Mount{
 		Storage: &logical.InmemStorage{},

@@ -1,0 +1,89 @@
+package paths_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ocsp"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/paths/pathstest"
+)
+
+// counted is storage that counts its round trips.
+type counted struct {
+	logical.Storage
+	gets, puts, others atomic.Int64
+}
+
+func (c *counted) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	c.gets.Add(1)
+	return c.Storage.Get(ctx, key)
+}
+
+func (c *counted) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	c.puts.Add(1)
+	return c.Storage.Put(ctx, entry)
+}
+
+func (c *counted) List(ctx context.Context, prefix string) ([]string, error) {
+	c.others.Add(1)
+	return c.Storage.List(ctx, prefix)
+}
+
+func (c *counted) Delete(ctx context.Context, key string) error {
+	c.others.Add(1)
+	return c.Storage.Delete(ctx, key)
+}
+
+// The storage operations of whole requests, Vault's adapter included (architecture.md
+// section 3), and those that anyone may send without a token (dos-2).
+func TestDos2_BudgetsOfRequests(t *testing.T) {
+	m := pathstest.InProcess(t)
+	storage := &counted{Storage: m.Storage}
+	m.Storage = storage
+	m.Restart(t) // before there is anything to load, so that no background work is counted
+	root := withRoot(t, m)
+	m.Write(t, "roles/unstored", map[string]any{"allowed_domains": "example.com", "allow_subdomains": true, "key_type": "ec", "no_store": true}).Expect(http.StatusOK)
+	csr, _ := newCSR(t, "a.example.com")
+	batch := make([]any, 256)
+	for at := range batch {
+		request, _ := newCSR(t, fmt.Sprintf("h%d.example.com", at))
+		batch[at] = map[string]any{"csr": request}
+	}
+	leaf := parsePEM(t, m.Write(t, "sign/web", map[string]any{"csr": csr}).Expect(http.StatusOK).Text("certificate"))
+	serial := cert.SerialOf(leaf.SerialNumber).String()
+	request, err := ocsp.CreateRequest(leaf, root, nil)
+	require.NoError(t, err)
+	query := base64.StdEncoding.EncodeToString(request)
+	for name, c := range map[string]struct {
+		gets, puts int64
+		work       func()
+	}{
+		"sign":          {0, 1, func() { m.Write(t, "sign/web", map[string]any{"csr": csr}).Expect(http.StatusOK) }},
+		"issue":         {0, 1, func() { m.Write(t, "issue/web", map[string]any{"common_name": "a.example.com"}).Expect(http.StatusOK) }},
+		"sign no_store": {0, 0, func() { m.Write(t, "sign/unstored", map[string]any{"csr": csr}).Expect(http.StatusOK) }},
+		"batch of 256":  {0, 1, func() { m.Write(t, "sign/web/batch", map[string]any{"requests": batch}).Expect(http.StatusOK) }},
+		"ocsp":          {0, 0, func() { m.Read(t, "ocsp/"+query, nil).Expect(http.StatusOK) }},
+		"crl":           {0, 0, func() { m.Read(t, "crl", nil).Expect(http.StatusOK) }},
+		"ca":            {0, 0, func() { m.Read(t, "ca/pem", nil).Expect(http.StatusOK) }},
+		"ca_chain":      {0, 0, func() { m.Read(t, "ca_chain", nil).Expect(http.StatusOK) }},
+		"issuer":        {0, 0, func() { m.Read(t, "issuer/root/json", nil).Expect(http.StatusOK) }},
+		"cert":          {1, 0, func() { m.Read(t, "cert/"+serial, nil).Expect(http.StatusOK) }},
+	} {
+		c.work() // warm
+		storage.gets.Store(0)
+		storage.puts.Store(0)
+		storage.others.Store(0)
+		c.work()
+		require.Equal(t, c.gets, storage.gets.Load(), "%s: gets", name)
+		require.Equal(t, c.puts, storage.puts.Load(), "%s: puts", name)
+		require.Zero(t, storage.others.Load(), "%s: lists and deletes", name)
+	}
+}
