@@ -40,6 +40,15 @@ next_release() {
 # stamp file holds to tell whether a binary was built from them.
 fingerprint() { { go version && cat -- "$@"; } | sha256sum | cut -d' ' -f1; }
 
+# in_shims COMMAND... runs it in every folder of shims/: they are modules of their own,
+# which ./... does not reach.
+in_shims() {
+	local shim
+	for shim in shims/*/; do
+		(cd "$shim" && "$@") || return 1
+	done
+}
+
 # vault_binary prints the Vault server to use: VAULT_BIN, bin/vault or one on PATH.
 vault_binary() {
 	if [ -n "${VAULT_BIN:-}" ]; then
