@@ -172,8 +172,9 @@ func (c *Catalog) resolve(ctx context.Context, latest map[string]int, ref string
 // version reads one profile version, from memory after the first time.
 func (c *Catalog) version(ctx context.Context, name string, n int) (*profile.Config, error) {
 	key := name + "@" + strconv.Itoa(n)
-	if cached, ok := c.versions.Load(key); ok {
-		return cached.(*profile.Config), nil
+	known, _ := c.versions.Load(key)
+	if config, ok := known.(*profile.Config); ok {
+		return config, nil
 	}
 	config, err := c.table(name).Get(ctx, strconv.Itoa(n))
 	if err != nil {

@@ -223,8 +223,9 @@ func (s *Set) Authority(ctx context.Context, i *Issuer, use Usage, algorithm x50
 		return nil, fault.New(fault.Denied, "issuer %s (%s) is not usable for %s", i.ID(), i.State(), use)
 	}
 	key := authorityKey{i.ID(), algorithm}
-	if cached, ok := s.authorities.Load(key); ok {
-		return cached.(*sign.Authority), nil
+	known, _ := s.authorities.Load(key)
+	if authority, ok := known.(*sign.Authority); ok {
+		return authority, nil
 	}
 	signer, err := s.Ring.Signer(ctx, i.KeyID())
 	if err != nil {
