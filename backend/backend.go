@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"vault-plugin-secrets-enterprise-pki/backend/catalog"
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/crl"
 	"vault-plugin-secrets-enterprise-pki/backend/issue"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
@@ -60,12 +61,15 @@ func New(config Config) *Backend {
 	b.Ring = keyring.New(keyring.Config{Store: config.Store, Log: config.Log, Mount: config.Mount, Now: config.Now})
 	b.Issuers = issuer.New(issuer.Config{Store: config.Store, Ring: b.Ring, Log: config.Log, Now: config.Now})
 	b.Catalog = catalog.New(config.Store)
-	b.Ledger = ledger.New(ledger.Config{Store: config.Store, Log: config.Log, Now: config.Now})
+	b.Ledger = ledger.New(ledger.Config{
+		Store: config.Store, Log: config.Log, Now: config.Now,
+		Learnt: func(issuer string, reason cert.Reason) { b.CRL.Revoked(issuer, reason) },
+	})
 	b.Issue = issue.New(issue.Config{Catalog: b.Catalog, Issuers: b.Issuers, Ledger: b.Ledger, Log: config.Log, Now: config.Now})
 	b.CRL = crl.New(crl.Config{Store: config.Store, Ledger: b.Ledger, Source: crlSource{b}, Log: config.Log, Now: config.Now})
 	b.OCSP = ocsp.New(ocsp.Config{Store: config.Store, Ledger: b.Ledger, Source: ocspSource{b}, Log: config.Log, Now: config.Now})
 	b.Revoke = revoke.New(revoke.Config{
-		Ledger: b.Ledger, Changed: b.CRL.Revoked, IsIssuer: b.isIssuer, Allows: b.allowsReason, Now: config.Now,
+		Ledger: b.Ledger, Changed: b.CRL.Revoked, IsIssuer: b.isIssuer, SignedBy: b.signedBy, Allows: b.allowsReason, Now: config.Now,
 	})
 	return b
 }

@@ -52,8 +52,12 @@ type ocspSource struct{ b *Backend }
 
 // Issuers implements ocsp.Source.
 func (s ocspSource) Issuers() []ocsp.Issuer {
-	var asked []ocsp.Issuer
-	for _, i := range s.b.Issuers.Loaded() {
+	loaded := s.b.Issuers.Loaded()
+	if loaded == nil {
+		return nil
+	}
+	asked := make([]ocsp.Issuer, 0, len(loaded))
+	for _, i := range loaded {
 		if i.May(issuer.OCSPSigning) {
 			asked = append(asked, ocsp.Issuer{ID: i.ID(), DER: i.Certificate().Raw})
 		}
@@ -74,6 +78,16 @@ func (b *Backend) isIssuer(serial cert.Serial) bool {
 		}
 	}
 	return false
+}
+
+// signedBy returns the issuer whose key in this mount signed a certificate.
+func (b *Backend) signedBy(c *x509.Certificate) (string, bool) {
+	for _, i := range b.Issuers.Loaded() {
+		if i.KeyID() != "" && c.CheckSignatureFrom(i.Certificate()) == nil {
+			return i.ID(), true
+		}
+	}
+	return "", false
 }
 
 // allowsReason reports whether the profile version under which a certificate was

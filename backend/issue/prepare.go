@@ -216,8 +216,8 @@ func (c *candidate) result() *Result {
 }
 
 func checkAnnotation(note Annotation) error {
-	if len(note.Owner) > MaxMetadataValue {
-		return fault.Field("owner", "must be at most %d octets", MaxMetadataValue)
+	if len(note.Owner) > ledger.MaxText {
+		return fault.Field("owner", "must be at most %d octets", ledger.MaxText)
 	}
 	if len(note.Metadata) > MaxMetadata {
 		return fault.Field("metadata", "must have at most %d keys", MaxMetadata)

@@ -190,13 +190,19 @@ func (s *Set) Pending(ctx context.Context) ([]*Issuer, error) {
 }
 
 // Loaded returns the issuers that have a certificate as far as they are in memory,
-// for callers that must not touch storage. Nil before the first load.
+// for callers that must not touch storage. Nil, not empty, when they are not loaded.
 func (s *Set) Loaded() []*Issuer {
 	snap := s.snap.Load()
 	if snap == nil {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(snap.ordered), func(i *Issuer) bool { return i.cert == nil })
+	loaded := make([]*Issuer, 0, len(snap.ordered))
+	for _, i := range snap.ordered {
+		if i.cert != nil {
+			loaded = append(loaded, i)
+		}
+	}
+	return loaded
 }
 
 // KeyHolder returns the id of the issuer that has the public key with this

@@ -64,7 +64,7 @@ func (l *Ledger) revoke(ctx context.Context, s *sheet, at int, record *Record, r
 		changed = true
 		record.Revocation = r
 		s.records[at] = string(encodeRecord(record))
-		if m, err = l.rewrite(ctx, s, record.Serial); err != nil {
+		if m, err = l.rewrite(ctx, s, record.Serial, l.needed(s.id, record.Serial)); err != nil {
 			return false, err
 		}
 	}
@@ -135,14 +135,14 @@ func (l *Ledger) needed(id pageID, serial cert.Serial) marks {
 // revocation. The other order could leave a revoked page of which a segment says
 // "good", with nothing to tell Load.
 //
-// Without a marker no segment has the row, so Load reads the page when it lists
-// the page's hour.
-func (l *Ledger) rewrite(ctx context.Context, s *sheet, serial cert.Serial) (marks, error) {
+// Without a marker (m is 0, see needed) no segment has the row, so Load reads the
+// page when it lists the page's hour.
+func (l *Ledger) rewrite(ctx context.Context, s *sheet, serial cert.Serial, m marks) (marks, error) {
 	value := encodeSheet(*s)
 	if len(value) > kv.MaxValue {
+		l.fail(s.id)
 		return 0, fmt.Errorf("writing page %s: %w", s.id.key(), ErrFull)
 	}
-	m := l.needed(s.id, serial)
 	if m != 0 {
 		if err := l.putMarker(ctx, serial); err != nil {
 			l.fail(s.id)

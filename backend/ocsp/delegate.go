@@ -151,6 +151,9 @@ func (r *Responder) Prepare(ctx context.Context) error {
 	r.preparing.Lock()
 	defer r.preparing.Unlock()
 	issuers := r.config.Source.Issuers()
+	if issuers == nil {
+		return nil // not known yet; the next Tick comes back
+	}
 	r.forget(issuers)
 	if r.settings.Load().Disabled {
 		return nil

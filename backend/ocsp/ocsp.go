@@ -24,8 +24,8 @@ const (
 
 // Source is what the responder needs of the issuers.
 type Source interface {
-	// Issuers returns every CA certificate that may be asked about, by issuer id.
-	// It touches no storage. The responder does not change what it returns, and the
+	// Issuers returns every CA certificate that may be asked about, by issuer id; nil,
+	// not empty, while they are not known. It touches no storage. The responder does not change what it returns, and the
 	// caller must not either.
 	Issuers() []Issuer
 	// Delegate signs a responder certificate (profile ocsp-responder) for the public

@@ -70,7 +70,11 @@ func (r *Responder) Answer(request []byte) (response []byte, maxAge time.Duratio
 	if status != Successful {
 		return status.Response(), 0
 	}
-	issuers := r.issuers().issuersOf(asked)
+	source := r.config.Source.Issuers()
+	if source == nil || !r.config.Ledger.Loaded() {
+		return TryLater.Response(), 0 // even an unknown issuer may turn out to be ours (rev-3)
+	}
+	issuers := r.issuers(source).issuersOf(asked)
 	if issuers == nil {
 		return Unauthorized.Response(), 0
 	}
@@ -106,8 +110,7 @@ func (r *Responder) Answer(request []byte) (response []byte, maxAge time.Duratio
 }
 
 // issuers returns the table of the issuers as they are now.
-func (r *Responder) issuers() *table {
-	source := r.config.Source.Issuers()
+func (r *Responder) issuers(source []Issuer) *table {
 	if t := r.table.Load(); t != nil && t.current(source) {
 		return t
 	}

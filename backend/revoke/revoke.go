@@ -25,6 +25,8 @@ type Config struct {
 	// IsIssuer reports whether a serial number is that of an issuer of the mount,
 	// which has a revocation of its own.
 	IsIssuer func(serial cert.Serial) bool
+	// SignedBy returns the id of the issuer whose key in this mount signed a certificate.
+	SignedBy func(certificate *x509.Certificate) (issuer string, ours bool)
 	// Allows reports whether a profile, name@version, allows a reason.
 	Allows func(ctx context.Context, profile string, reason cert.Reason) (bool, error)
 	Now    func() time.Time
@@ -65,17 +67,46 @@ func (s *Service) BySerial(ctx context.Context, serial cert.Serial, request Requ
 // ByCertificate revokes the certificate that the text holds, PEM or DER. It must be
 // the one on record to the last octet: a forged one with a serial of ours names
 // nothing (rev-1).
+//
+// A certificate that was issued without a record (no_store) is known by the
+// signature of an issuer of the mount, and recorded now.
 func (s *Service) ByCertificate(ctx context.Context, text []byte, request Request) (*Result, error) {
 	given, err := parseOne(text)
 	if err != nil {
 		return nil, err
 	}
-	return s.revoke(ctx, cert.SerialOf(given.SerialNumber), request, func(recorded *x509.Certificate) error {
+	serial := cert.SerialOf(given.SerialNumber)
+	same := func(recorded *x509.Certificate) error {
 		if !bytes.Equal(recorded.Raw, given.Raw) {
-			return fault.Field("certificate", "is not the certificate that was issued with serial number %s", cert.SerialOf(given.SerialNumber))
+			return fault.Field("certificate", "is not the certificate that was issued with serial number %s", serial)
 		}
 		return nil
-	})
+	}
+	result, err := s.revoke(ctx, serial, request, same)
+	if !fault.Is(err, fault.NotFound) {
+		return result, err
+	}
+	issuer, ours := s.config.SignedBy(given)
+	if !ours {
+		return nil, err
+	}
+	if err := s.adopt(ctx, given, issuer); err != nil {
+		return nil, err
+	}
+	return s.revoke(ctx, serial, request, same)
+}
+
+// adopt records a certificate that was issued without a record, with what its row
+// still knows.
+func (s *Service) adopt(ctx context.Context, given *x509.Certificate, issuer string) error {
+	record := ledger.Record{DER: given.Raw, Issuer: issuer, IssuedAt: given.NotBefore}
+	if row, found, err := s.config.Ledger.Row(cert.SerialOf(given.SerialNumber)); err == nil && found {
+		record.Role, record.Profile, record.Owner = row.Role, row.Profile, row.Owner
+	}
+	if err := s.config.Ledger.Adopt(ctx, record); err != nil {
+		return fmt.Errorf("recording certificate %s: %w", cert.SerialOf(given.SerialNumber), err)
+	}
+	return nil
 }
 
 // ByKey revokes a certificate for whoever holds its private key, given as PEM. The

@@ -65,6 +65,7 @@ func (m *mount) wire() {
 	m.revoke = revoke.New(revoke.Config{
 		Ledger: m.ledger, Changed: func(_ string, reason cert.Reason) { m.changed = append(m.changed, reason) },
 		IsIssuer: func(serial cert.Serial) bool { return serial == "ca" }, Now: clock,
+		SignedBy: func(c *x509.Certificate) (string, bool) { return "issuer", c.Subject.CommonName != "forged.example.com" },
 		Allows: func(_ context.Context, profile string, reason cert.Reason) (bool, error) {
 			return profile != "web@1" || reason != cert.AACompromise, nil
 		},
@@ -245,4 +246,40 @@ func TestCrash1_Revoke(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A certificate that was issued without a record can be revoked with the certificate
+// in hand, and only then.
+func TestRev1_CertificateWithoutARecord(t *testing.T) {
+	ctx := context.Background()
+	m := start(t)
+	page, err := m.ledger.NewPage(1)
+	require.NoError(t, err)
+	serial := page.Serial()
+	der := certificate(t, serial, m.key, "unstored.example.com")
+	m.ledger.Note(ledger.Record{Serial: serial, DER: der, Issuer: "issuer", Role: "web", Profile: "web@1", IssuedAt: now})
+
+	_, err = m.revoke.BySerial(ctx, serial, revoke.Request{})
+	require.True(t, fault.Is(err, fault.NotFound), "%v", err)
+	forged := certificate(t, serial, m.key, "forged.example.com")
+	_, err = m.revoke.ByCertificate(ctx, forged, revoke.Request{})
+	require.True(t, fault.Is(err, fault.NotFound), "%v", err)
+	_, err = m.revoke.ByCertificate(ctx, der, revoke.Request{Reason: cert.AACompromise})
+	require.Equal(t, "reason", fault.FieldOfError(err), "its profile still decides")
+	result, err := m.revoke.ByCertificate(ctx, der, revoke.Request{Reason: cert.KeyCompromise})
+	require.NoError(t, err)
+	require.True(t, result.Changed)
+	require.Equal(t, "web", result.Record.Role)
+
+	m.open(t)
+	row, found, err := m.ledger.Row(serial)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.False(t, row.RevokedAt.IsZero(), "after a restart it is revoked")
+	again, err := m.revoke.BySerial(ctx, serial, revoke.Request{})
+	require.NoError(t, err)
+	require.False(t, again.Changed)
+	report, err := fsck.Check(ctx, m.store)
+	require.NoError(t, err)
+	require.Empty(t, report.Findings)
 }
