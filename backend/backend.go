@@ -13,6 +13,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/catalog"
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/crl"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/issue"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/keyring"
@@ -114,7 +115,8 @@ func (b *Backend) round() {
 func (b *Backend) guard(name string, work func(context.Context) error) {
 	defer func() {
 		if p := recover(); p != nil {
-			b.background.log.Error("panic in background work", "work", name, "panic", p)
+			what, stack := fault.Panicked(p)
+			b.background.log.Error("background work panicked", "work", name, "cause", what, "stack", stack)
 		}
 	}()
 	if err := work(b.background.ctx); err != nil && b.background.ctx.Err() == nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
 // edition is one CRL: its head and, once it was built or read here, its DER.
@@ -179,7 +180,8 @@ func (s *Service) attend(p *publication) {
 	defer s.background.Done()
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.config.Log.Error("panic while scheduling a CRL", "issuer", p.issuer, "cause", cause)
+			what, stack := fault.Panicked(cause)
+			s.config.Log.Error("scheduling a CRL panicked", "issuer", p.issuer, "cause", what, "stack", stack)
 			p.signOff()
 		}
 	}()

@@ -207,7 +207,8 @@ func (s *Service) LastError(issuer string) error {
 // recovered turns a panic into an error: the process serves other mounts as well.
 func (s *Service) recovered(what, issuer string, err *error) {
 	if cause := recover(); cause != nil {
-		s.config.Log.Error("panic while "+what, "issuer", issuer, "cause", cause)
+		known, stack := fault.Panicked(cause)
+		s.config.Log.Error(what+" panicked", "issuer", issuer, "cause", known, "stack", stack)
 		*err = fault.New(fault.Internal, "%s of issuer %s: internal error", what, issuer)
 	}
 }

@@ -52,3 +52,19 @@ func TestList(t *testing.T) {
 	require.Equal(t, "a, b or c", fault.List([]string{"a", "b", "c"}))
 	require.Equal(t, "nothing", fault.List(nil))
 }
+
+func TestPanickedNeverShowsTheValue(t *testing.T) {
+	catch := func(work func()) (what, stack string) {
+		defer func() { what, stack = fault.Panicked(recover()) }()
+		work()
+		return
+	}
+	what, stack := catch(func() { panic(errors.New("the PIN is 1234")) })
+	require.NotContains(t, what+stack, "1234")
+	require.Contains(t, what, "errors.errorString")
+	require.Contains(t, stack, "TestPanickedNeverShowsTheValue")
+
+	var none []int
+	what, _ = catch(func() { none[0]++ })
+	require.Contains(t, what, "index out of range")
+}

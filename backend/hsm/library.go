@@ -180,7 +180,8 @@ func run[T any](ctx context.Context, l *library, o op, call func() (T, error)) (
 		defer func() {
 			// A panic in crypto11 or a binding must not end all mounts.
 			if caught := recover(); caught != nil {
-				a.err = fault.New(fault.Internal, "calling %s: panic: %v", l.path, caught)
+				what, _ := fault.Panicked(caught)
+				a.err = fault.New(fault.Internal, "calling %s: %s", l.path, what)
 			}
 			if !deadline.Stop() {
 				<-expired

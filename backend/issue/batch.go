@@ -149,7 +149,8 @@ func parallel(n int, work func(int)) error {
 		group.Go(func() (err error) {
 			defer func() {
 				if p := recover(); p != nil {
-					err = fault.New(fault.Internal, "request %d of the batch: %v", i, p)
+					what, _ := fault.Panicked(p)
+					err = fault.New(fault.Internal, "signing request %d of the batch: %s", i, what)
 				}
 			}()
 			work(i)

@@ -204,7 +204,8 @@ func (r *Responder) forget(issuers []Issuer) {
 func (r *Responder) prepare(ctx context.Context, issuer Issuer) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			r.config.Log.Error("panic while preparing an OCSP responder", "issuer", issuer.ID, "cause", cause)
+			what, stack := fault.Panicked(cause)
+			r.config.Log.Error("preparing an OCSP responder panicked", "issuer", issuer.ID, "cause", what, "stack", stack)
 			err = fault.New(fault.Internal, "internal error")
 		}
 	}()

@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
@@ -58,7 +59,8 @@ func (r *Responder) Configure(settings Settings) { r.settings.Store(&settings) }
 func (r *Responder) Answer(request []byte) (response []byte, maxAge time.Duration) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			r.config.Log.Error("panic while answering an OCSP request", "cause", cause)
+			what, stack := fault.Panicked(cause)
+			r.config.Log.Error("answering an OCSP request panicked", "cause", what, "stack", stack)
 			response, maxAge = InternalError.Response(), 0
 		}
 	}()

@@ -3,10 +3,7 @@ package schema
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"github.com/hashicorp/go-hclog"
@@ -56,12 +53,9 @@ func bodyOf(ctx context.Context, req *logical.Request) map[string]any {
 
 // logPanic logs where, never with what: a panic's value may hold request data.
 func logPanic(log hclog.Logger, req *logical.Request, cause any) {
-	what := fmt.Sprintf("%T", cause)
-	if known, ok := cause.(runtime.Error); ok {
-		what = known.Error()
-	}
+	what, stack := fault.Panicked(cause)
 	log.Error("request panicked", "operation", req.Operation, "path", clip(req.Path), "request", req.ID,
-		"cause", what, "stack", string(debug.Stack()))
+		"cause", what, "stack", stack)
 }
 
 func clip(path string) string {
