@@ -7,8 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const plugin = "vault-plugin-secrets-enterprise-pki"
-
 func TestEngineMountsAndDescribesItself(t *testing.T) {
 	mount := vault.Mount(t)
 	help := vault.CLI(t, "path-help", mount+"/")

@@ -24,6 +24,14 @@ type Template struct {
 func (s *Server) Agent(t testing.TB, templates ...Template) string {
 	t.Helper()
 	dir := t.TempDir()
+	s.AgentIn(t, dir, templates...)
+	return dir
+}
+
+// AgentIn is Agent in a folder where one may have run before: pkiCert looks there
+// for a certificate that can still be used.
+func (s *Server) AgentIn(t testing.TB, dir string, templates ...Template) {
+	t.Helper()
 	if err := s.writeAgentConfig(dir, templates); err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +44,6 @@ func (s *Server) Agent(t testing.TB, templates ...Template) string {
 			t.Fatalf("vault agent did not render %s: %v\n%s%s", template.Destination, err, result.Stdout, result.Stderr)
 		}
 	}
-	return dir
 }
 
 // writeAgentConfig writes agent.hcl and what it refers to into dir.

@@ -23,6 +23,7 @@ var packages = map[string]string{
 	"p11tool":       "gnutls-bin",
 	"ocsptool":      "gnutls-bin",
 	"openssl":       "openssl",
+	"p11-kit":       "p11-kit",
 	"ssh-keygen":    "openssh-client",
 	"jq":            "jq",
 	"curl":          "curl",

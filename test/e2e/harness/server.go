@@ -30,6 +30,8 @@ type Config struct {
 	// Environment holds further "NAME=value" settings for the server and so for the
 	// plugin, which inherits them.
 	Environment []string
+	// Modules are paths of further PKCS#11 libraries that the plugin may load.
+	Modules []string
 }
 
 // Server is a running dev server: unsealed, storage in memory, one root token.
@@ -95,7 +97,7 @@ func (s *Server) start(config Config) error {
 			return err
 		}
 	}
-	tokens, err := newSoftHSM(filepath.Join(s.Dir, "softhsm"), config.Tokens)
+	tokens, err := newSoftHSM(filepath.Join(s.Dir, "softhsm"), config)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -18,25 +19,26 @@ const (
 // softHSM is a SoftHSM installation of the server's own: a configuration file and a
 // folder of tokens, in which a plugin sees no token of the machine's user.
 type softHSM struct {
-	dir    string
-	module string // path of the PKCS#11 library
+	dir     string
+	module  string   // path of the PKCS#11 library
+	allowed []string // paths of all libraries that the plugin may load
 }
 
-// newSoftHSM lays out dir and initialises one token per label.
-func newSoftHSM(dir string, labels []string) (*softHSM, error) {
+// newSoftHSM lays out dir and initialises the tokens.
+func newSoftHSM(dir string, config Config) (*softHSM, error) {
 	module, err := softHSMModule()
 	if err != nil {
 		return nil, err
 	}
-	h := &softHSM{dir: dir, module: module}
+	h := &softHSM{dir: dir, module: module, allowed: append([]string{module}, config.Modules...)}
 	if err := os.MkdirAll(h.objects(), 0o700); err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n", h.objects())
-	if err := os.WriteFile(h.config(), []byte(config), 0o600); err != nil {
+	settings := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n", h.objects())
+	if err := os.WriteFile(h.config(), []byte(settings), 0o600); err != nil {
 		return nil, err
 	}
-	for _, label := range labels {
+	for _, label := range config.Tokens {
 		if err := h.initialise(label); err != nil {
 			return nil, err
 		}
@@ -68,7 +70,7 @@ func (h *softHSM) environment() []string {
 	if h == nil {
 		return nil
 	}
-	return []string{"SOFTHSM2_CONF=" + h.config(), "PKI_PKCS11_MODULES=" + h.module}
+	return []string{"SOFTHSM2_CONF=" + h.config(), "PKI_PKCS11_MODULES=" + strings.Join(h.allowed, ":")}
 }
 
 // Module returns the path of the PKCS#11 library that the server may load: SoftHSM's.
