@@ -42,8 +42,8 @@ func (c *counted) Delete(ctx context.Context, key string) error {
 	return c.Storage.Delete(ctx, key)
 }
 
-// The storage operations of whole requests, Vault's adapter included (architecture.md
-// section 3), and those that anyone may send without a token (dos-2).
+// The storage operations of whole requests, Vault's adapter included, and of those
+// that anyone may send without a token (dos-2).
 func TestDos2_BudgetsOfRequests(t *testing.T) {
 	m := pathstest.InProcess(t)
 	storage := &counted{Storage: m.Storage}

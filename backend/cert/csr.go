@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
-// Caps on input, checked before anything is decoded (security.md dos-1).
+// Caps on input, checked before anything is decoded (dos-1).
 const (
 	MaxCSR    = 64 << 10 // octets of a CSR, PEM or DER
 	MaxBundle = 1 << 20  // octets of a PEM bundle

@@ -29,7 +29,7 @@ type KeySpec struct {
 }
 
 // The key algorithms that profiles, issuers and tokens may use. RSA-8192 can be
-// certified (profiles.md) but is never generated here.
+// certified but is never generated here.
 var (
 	RSA2048      = KeySpec{RSA, 2048}
 	RSA3072      = KeySpec{RSA, 3072}

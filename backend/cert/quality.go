@@ -21,12 +21,11 @@ const (
 	fermatRounds = 100  // as in the CA/Browser Forum Baseline Requirements 6.1.1.3
 )
 
-// CheckKey refuses public keys that are known to be weak (profiles.md, Keys): RSA
-// below 2048 or above 8192 bits, exponents other than odd and >= 65537, factors
-// below 2048, Fermat-close primes, ROCA (CVE-2017-15361); curves other than P-256,
-// P-384 and P-521, points off the curve; Ed25519 keys of small order. Debian's weak
-// keys (CVE-2008-0166) are a list of 10^5 digests: they are refused by loading it
-// into the blocked keys, not here.
+// CheckKey refuses public keys that are known to be weak (key-1): RSA below 2048 or
+// above 8192 bits, exponents other than odd and >= 65537, factors below 2048,
+// Fermat-close primes, ROCA (CVE-2017-15361); curves other than P-256, P-384 and
+// P-521, points off the curve; Ed25519 keys of small order. Debian's weak keys
+// (CVE-2008-0166) are not recognised: that takes a list of their digests.
 func CheckKey(pub crypto.PublicKey) error {
 	if _, err := KeySpecOf(pub); err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
-// Sizes of RSA keys that are certified, in bits of the modulus (profiles.md, Keys).
+// Sizes of RSA keys that are certified, in bits of the modulus.
 const (
 	MinRSABits = 2048
 	MaxRSABits = 8192

@@ -19,7 +19,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/role"
 )
 
-// Caps on what a request may carry (security.md dos-1).
+// Caps on what a request may carry (dos-1).
 const (
 	MaxMetadata      = 64      // keys
 	MaxMetadataValue = 1 << 10 // octets, of a key or a value

@@ -115,7 +115,7 @@ func TestIssueReturnsTheKeyAndKeepsNone(t *testing.T) {
 	require.Equal(t, cert.P384, spec)
 }
 
-// The budgets of architecture.md section 3.
+// What a request may cost in storage operations.
 func TestBudgets(t *testing.T) {
 	ctx := context.Background()
 	m := start(t, nil)

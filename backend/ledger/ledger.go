@@ -136,7 +136,7 @@ func New(config Config) *Ledger {
 // Loaded reports whether the rows are complete.
 func (l *Ledger) Loaded() bool { return l.loaded.Load() }
 
-// questionable refuses questions until the rows are complete (security.md rev-3).
+// questionable refuses questions until the rows are complete (rev-3).
 func (l *Ledger) questionable() error {
 	if !l.loaded.Load() {
 		return fault.New(fault.Unavailable, "the ledger is still loading; ask again in a moment")

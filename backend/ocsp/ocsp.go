@@ -16,7 +16,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 )
 
-// Caps on requests, checked before or while they are decoded (security.md dos-1).
+// Caps on requests, checked before or while they are decoded (dos-1).
 const (
 	MaxRequest = 64 << 10 // octets of a request
 	MaxCertIDs = 16       // certificates asked about in one request
