@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -25,7 +24,7 @@ func TestKilledPluginComesBack(t *testing.T) {
 	mount := vault.Mount(t)
 	vault.CLI(t, "path-help", mount+"/")
 	vault.KillPlugins(t, plugin)
-	require.Eventually(t, func() bool {
+	until(t, "coming back", func() bool {
 		return vault.RunCLI(t, "path-help", mount+"/").Code == 0 && len(vault.Plugins(t, plugin)) == 1
-	}, 30*time.Second, 100*time.Millisecond)
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/require"
@@ -131,6 +132,25 @@ func texts(t testing.TB, data fields, name string) []string {
 		require.True(t, ok, "%s holds %v", name, value)
 	}
 	return values
+}
+
+// patience is how long a test waits for what has to happen by itself.
+const patience = 20 * time.Second
+
+// until asks again and again until the condition holds. It asks in the test's own
+// goroutine, so the condition may end the test.
+func until(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline, tick := time.NewTimer(patience), time.NewTicker(20*time.Millisecond)
+	defer deadline.Stop()
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("%s: not within %s", what, patience)
+		}
+	}
 }
 
 // policies counts the policies that tests have made.

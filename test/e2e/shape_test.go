@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"vault-plugin-secrets-enterprise-pki/test/e2e/harness"
 )
 
 // Clients in other languages read these answers: what counts is the JSON on the wire.
@@ -198,17 +196,26 @@ func TestShapeHeadIsRefusedAsByTheBuiltInEngine(t *testing.T) {
 	}
 }
 
-func TestShapeBrokenRequests(t *testing.T) {
+func TestDos1_LargeRequestsAreRefusedByName(t *testing.T) {
 	h := shared(t)
-	for name, content := range map[string]string{
-		"a list":      `["common_name"]`,
-		"much of it":  `{"csr": "` + strings.Repeat("A", 1<<20) + `"}`,
-		"many fields": `{` + strings.Repeat(`"a": 1, `, 10000) + `"b": 1}`,
+	names := strings.Repeat("a.example.com,", 40_000)
+	for name, c := range map[string]struct {
+		path  string
+		body  fields
+		field string
+	}{
+		"CSR":               {"sign/web", fields{"csr": strings.Repeat("A", 900<<10)}, "csr"},
+		"names":             {"issue/web", fields{"common_name": "a.example.com", "alt_names": names}, "alt_names"},
+		"list of names":     {"issue/web", fields{"common_name": "a.example.com", "alt_names": strings.Split(names, ",")[:9000]}, "alt_names"},
+		"addresses":         {"issue/web", fields{"common_name": "a.example.com", "ip_sans": strings.Repeat("192.0.2.1,", 9000)}, "ip_sans"},
+		"domains of a role": {"roles/web2", fields{"allowed_domains": names}, "allowed_domains"},
+		"bundle":            {"issuers/import/bundle", fields{"pem_bundle": strings.Repeat("A", 1000<<10)}, "pem_bundle"},
+		"batch":             {"sign/web/batch", fields{"requests": make([]fields, 257)}, "requests"},
 	} {
-		result := vault.Must(t, harness.Command{
-			Name: "curl", Stdin: content,
-			Args: []string{"-sS", "-w", "%{http_code}", "-H", "X-Vault-Token: root", "--data-binary", "@-", vault.Address + "/v1/" + h.mount + "/sign/web"},
+		t.Run(name, func(t *testing.T) {
+			a := post(t, rootClient, h.mount+"/"+c.path, c.body)
+			a.refused(t, http.StatusBadRequest, c.field)
+			require.Less(t, len(a.Body), 500, "the answer repeats the request")
 		})
-		require.True(t, strings.HasSuffix(result, "400"), "%s: %s", name, result)
 	}
 }
