@@ -79,7 +79,11 @@ func (b *batch) prepare(ctx context.Context, at int, serial cert.Serial) (*candi
 	if len(b.requests[at].CSR) == 0 {
 		return nil, missingCSR()
 	}
-	return b.service.prepare(ctx, b.requests[at], b.who, serial)
+	c, err := b.service.prepare(ctx, b.requests[at], b.who, serial)
+	if err == nil && !c.role.AllowsBatch() {
+		return nil, fault.New(fault.Denied, "role %s is for one request at a time (allow_batch)", c.role.Name())
+	}
+	return c, err
 }
 
 // choose returns the indices of the candidates that go on this page: all of them, or

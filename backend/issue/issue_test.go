@@ -172,6 +172,16 @@ func TestBatchAnswersEachRequestByItself(t *testing.T) {
 	require.Equal(t, "requests", fault.FieldOfError(err))
 }
 
+func TestFields1_AllowBatch(t *testing.T) {
+	m := start(t, func(c *role.Config) { c.AllowBatch = false })
+	outcomes, err := m.issue.Batch(context.Background(), []issue.Request{request(t, "a.example.com")}, role.Identity{})
+	require.NoError(t, err)
+	require.Nil(t, outcomes[0].Result)
+	require.True(t, fault.Is(outcomes[0].Err, fault.Denied), "%v", outcomes[0].Err)
+	_, err = m.issue.Sign(context.Background(), request(t, "a.example.com"), role.Identity{})
+	require.NoError(t, err)
+}
+
 func TestBatchLargerThanAPageTakesTwo(t *testing.T) {
 	ctx := context.Background()
 	m := start(t, nil)
