@@ -14,8 +14,14 @@ import (
 func file(t testing.TB, name string, content []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	require.NoError(t, os.WriteFile(path, content, 0o600))
+	put(t, path, string(content))
 	return path
+}
+
+// put writes a file that only its owner can read.
+func put(t testing.TB, path, content string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 }
 
 // contents reads a file.

@@ -44,18 +44,19 @@ func build(t testing.TB, mount string) hierarchy {
 	t.Helper()
 	dir, err := os.MkdirTemp(vault.Dir, "ceremony-")
 	require.NoError(t, err)
-	h := hierarchy{mount: mount, dir: dir, root: filepath.Join(dir, "root.pem"), rootCRL: filepath.Join(dir, "root.crl")}
+	h := hierarchy{mount: mount, dir: dir}
+	h.root, h.rootCRL = h.path("root.pem"), h.path("root.crl")
 	h.makeRoot(t)
 	vault.CLI(t, "secrets", "enable", "-path="+mount, "-max-lease-ttl=43800h", harness.PluginName)
 	h.configure(t)
 	h.makeIssuing(t)
-	h.issuing = filepath.Join(dir, "issuing.pem") // last: a hierarchy without it failed
+	h.issuing = h.path("issuing.pem") // last: a hierarchy without it failed
 	return h
 }
 
 func (h hierarchy) makeRoot(t testing.TB) {
 	t.Helper()
-	h.put(t, "pin", harness.UserPIN)
+	put(t, h.path("pin"), harness.UserPIN)
 	h.order(t, "root.yaml", `
 key: {algorithm: ec-384, label: example-root}
 subject: {common_name: Example Root CA, organization: Example}
@@ -81,7 +82,7 @@ func (h hierarchy) configure(t testing.TB) {
 	vault.CLI(t, "write", h.mount+"/profiles/web", "preset=tls-server")
 	vault.CLI(t, "write", h.mount+"/profiles/issuing-ca", "preset=issuing-ca")
 	vault.CLI(t, "write", h.mount+"/roles/web", "profile=web", "allowed_domains=example.com", "allow_subdomains=true", "key_type=ec")
-	vault.CLI(t, "write", h.mount+"/hsm/main", "module="+vault.Module(), "token_label="+issuingToken, "pin=@"+filepath.Join(h.dir, "pin"))
+	vault.CLI(t, "write", h.mount+"/hsm/main", "module="+vault.Module(), "token_label="+issuingToken, "pin=@"+h.path("pin"))
 }
 
 // makeIssuing has the request signed by the root and brings the certificate back.
@@ -92,7 +93,7 @@ func (h hierarchy) makeIssuing(t testing.TB) {
 		"profile": "issuing-ca", "issuer_name": "issuing-1", "key_name": "issuing-1",
 	})
 	require.Equal(t, "pending", request["state"])
-	h.put(t, "issuing.csr", text(t, request, "csr"))
+	put(t, h.path("issuing.csr"), text(t, request, "csr"))
 	h.order(t, "issuing.yaml", fmt.Sprintf(`
 key: {label: example-root}
 issuer: root.pem
@@ -103,22 +104,19 @@ urls: {ca_issuers: ["http://pki.example.com/root.cer"], crl: ["http://pki.exampl
 outputs: {certificate: issuing.pem, record: root.record}
 `, text(t, request, "key_sha256")))
 	vault.Ceremony(t, h.dir, "ica", "sign", "issuing.yaml", "--request", "issuing.csr", "--pin-file", "pin")
-	chain := string(contents(t, filepath.Join(h.dir, "issuing.pem"))) + string(contents(t, h.root))
+	chain := string(contents(t, h.path("issuing.pem"))) + string(contents(t, h.root))
 	signed := write(t, h.mount+"/intermediate/set-signed", fields{"certificate": chain})
 	require.Contains(t, texts(t, signed, "imported_issuers"), text(t, request, "issuer_id"))
 	require.Equal(t, text(t, request, "issuer_id"), read(t, h.mount+"/config/issuers")["default"], "the one issuer that can sign")
 }
 
-// put writes a file into the folder of the ceremony.
-func (h hierarchy) put(t testing.TB, name, content string) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(filepath.Join(h.dir, name), []byte(content), 0o600))
-}
+// path returns the path of a file of the ceremony.
+func (h hierarchy) path(name string) string { return filepath.Join(h.dir, name) }
 
 // order writes an order for the root's token.
 func (h hierarchy) order(t testing.TB, name, content string) {
 	t.Helper()
-	h.put(t, name, fmt.Sprintf("token: {module: %q, label: %s}\n%s", vault.Module(), rootToken, strings.TrimSpace(content)+"\n"))
+	put(t, h.path(name), fmt.Sprintf("token: {module: %q, label: %s}\n%s", vault.Module(), rootToken, strings.TrimSpace(content)+"\n"))
 }
 
 // issue issues a certificate for a name below example.com and returns the answer.

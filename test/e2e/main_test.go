@@ -13,7 +13,8 @@ import (
 const (
 	rootToken    = "root-ca"
 	issuingToken = "issuing-ca"
-	remoteToken  = "remote" // behind a p11-kit server, see remote
+	remoteToken  = "remote"  // behind a p11-kit server, see remote
+	changedToken = "changed" // its PIN is changed by a test
 )
 
 const plugin = "vault-plugin-secrets-enterprise-pki"
@@ -32,7 +33,7 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	remoteSocket = filepath.Join(dir, "socket")
 	return harness.Main(m, &vault, harness.Config{
-		Tokens:      []string{rootToken, issuingToken, remoteToken},
+		Tokens:      []string{rootToken, issuingToken, remoteToken, changedToken},
 		Modules:     []string{remoteModule()},
 		Environment: []string{"P11_KIT_SERVER_ADDRESS=unix:path=" + remoteSocket},
 	})

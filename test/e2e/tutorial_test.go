@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,11 +14,21 @@ import (
 )
 
 // Every tutorial is run as a reader would run it, on a server and tokens of its own.
-func TestTutorials(t *testing.T) {
+func TestTutorials(t *testing.T) { runPages(t, "tutorials") }
+
+// So is every how-to that has something to run.
+func TestHowTos(t *testing.T) { runPages(t, "how-to") }
+
+func runPages(t *testing.T, folder string) {
 	root, err := harness.Root()
 	require.NoError(t, err)
-	pages, err := filepath.Glob(filepath.Join(root, "docs", "tutorials", "*.md"))
+	pages, err := filepath.Glob(filepath.Join(root, "docs", folder, "*.md"))
 	require.NoError(t, err)
+	pages = slices.DeleteFunc(pages, func(page string) bool {
+		content, err := os.ReadFile(page)
+		require.NoError(t, err)
+		return !strings.Contains(string(content), "\n```sh\n")
+	})
 	require.NotEmpty(t, pages)
 	for _, page := range pages {
 		t.Run(filepath.Base(page), func(t *testing.T) {

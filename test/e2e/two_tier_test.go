@@ -6,7 +6,6 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -273,6 +272,6 @@ func TestTwoTierCeremonyVerifiesWhatTheEngineHolds(t *testing.T) {
 	h := shared(t)
 	held := get(t, anonymous, h.mount+"/issuer/issuing-1/pem")
 	require.Equal(t, http.StatusOK, held.Status)
-	require.NoError(t, os.WriteFile(filepath.Join(h.dir, "held.pem"), held.Body, 0o600))
+	put(t, h.path("held.pem"), string(held.Body))
 	vault.Ceremony(t, h.dir, "verify", "--root", "root.pem", "--crl", "root.crl", "held.pem")
 }
