@@ -32,7 +32,7 @@ type tokenSettings struct {
 	TokenLabel  string `json:"token_label" doc:"Label of the token (CKA_LABEL in CK_TOKEN_INFO). Exclusive with token_serial." max:"32"`
 	TokenSerial string `json:"token_serial" doc:"Serial number of the token. Exclusive with token_label." max:"16"`
 	PIN         string `json:"pin" kind:"secret" doc:"User PIN of the token. When it is not given, the earlier one stays." max:"256"`
-	MaxSessions int    `json:"max_sessions" doc:"Most PKCS#11 sessions to open at a time." default:"8" min:"2" max:"1024"`
+	MaxSessions int    `json:"max_sessions" doc:"Most PKCS#11 sessions to open at a time." default:"8" min:"4" max:"1024"`
 }
 
 type tokenInput struct {
