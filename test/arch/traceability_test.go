@@ -3,7 +3,9 @@ package arch_test
 import (
 	"fmt"
 	"go/ast"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -62,6 +64,25 @@ func TestEveryNamedTestExists(t *testing.T) {
 		}
 	}
 	none(t, violations)
+}
+
+// Decisions say by which tests they are held.
+func TestEveryTestThatThePagesNameExists(t *testing.T) {
+	exists := testFunctions(t)
+	count := 0
+	err := filepath.WalkDir(root+"/docs", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".md") {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		for _, name := range testNames.FindAllStringSubmatch(string(content), -1) {
+			require.True(t, exists[name[1]], "%s: there is no test %s", path, name[1])
+			count++
+		}
+		return err
+	})
+	require.NoError(t, err)
+	require.Positive(t, count)
 }
 
 // traces reads the rows whose first cell is a requirement, or a range of them, and
