@@ -104,18 +104,25 @@ func setAttribute(name *pkix.Name, attribute string, values []string) {
 
 // checkValue refuses what the attribute's type cannot carry.
 func checkValue(attribute string, limit int, value string) error {
-	bad := func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }
 	switch {
 	case strings.TrimSpace(value) == "":
 		return fault.Field(attribute, "must not be empty")
-	case strings.IndexFunc(value, bad) >= 0:
-		return fault.Field(attribute, "must be text without control characters")
+	case strings.IndexFunc(value, unseen) >= 0:
+		return fault.Field(attribute, "must be text without control, formatting and other unseen characters")
 	case utf8.RuneCountInString(value) > limit:
 		return fault.Field(attribute, "must be at most %d characters (RFC 5280, upper bounds)", limit)
 	case attribute == "country" && !isCountry(value):
 		return fault.Field(attribute, "must be an ISO 3166 code of two letters")
 	}
 	return nil
+}
+
+// unseen reports whether a character shows nothing, or changes how others are shown:
+// names that look alike must be alike (UTS 36 section 3). The joiners are letters'
+// business in several scripts.
+func unseen(r rune) bool {
+	const nonJoiner, joiner = '\u200c', '\u200d'
+	return r == utf8.RuneError || r != nonJoiner && r != joiner && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
 func isCountry(value string) bool {

@@ -130,6 +130,18 @@ func (d *domains) covers(domain string, s subject) bool {
 	return globLabels(domain, s.text)
 }
 
+// deniedIn returns the denied domain that a free text holds: "evil.org.." is no host
+// name, and careless readers take it for one.
+func (d *domains) deniedIn(text string) (string, bool) {
+	text = strings.ToLower(text)
+	for _, domain := range d.denied {
+		if strings.Contains(text, domain) {
+			return domain, true
+		}
+	}
+	return "", false
+}
+
 // deniedBy returns the denied domain that the name is in, or that a wildcard would
 // also stand for.
 func (d *domains) deniedBy(s subject) (string, bool) {

@@ -308,6 +308,11 @@ func (g *gate) checkText(cn string) error {
 	switch {
 	case !utf8.ValidString(cn) || strings.ContainsFunc(cn, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return fault.Field(field, "must be text without control characters")
+	}
+	if domain, denied := g.role.domains.deniedIn(cn); denied {
+		return fault.Field(field, "%q holds %s (denied_domains)", cn, domain)
+	}
+	switch {
 	case g.role.freeCN:
 		return nil
 	case g.role.config.EnforceHostnames:

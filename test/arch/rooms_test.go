@@ -58,6 +58,7 @@ var rooms = []room{
 	{11, "paths/pathstest", "paths"},
 	{0, "test/token", ""},
 	{12, "test/arch", "layout"},
+	{12, "test/attack", "paths/pathstest test/token"},
 	{12, "test/e2e", "test/e2e/harness fault cert"},
 	{11, "test/e2e/harness", ""},
 }
@@ -69,7 +70,7 @@ var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token", "back
 
 // vaultImporters are the folders, with all below them, that may import Vault's SDK
 // and API. Nothing may import Vault itself.
-var vaultImporters = []string{"cmd/vault-plugin-secrets-enterprise-pki", "paths", "test/e2e"}
+var vaultImporters = []string{"cmd/vault-plugin-secrets-enterprise-pki", "paths", "test/attack", "test/e2e"}
 
 // rims are the only places where the product takes the time of the clock: one call
 // in the files below each folder.
