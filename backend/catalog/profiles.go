@@ -105,11 +105,7 @@ func (c *Catalog) PutProfile(ctx context.Context, name string, config profile.Co
 // LintPolicy is what a profile wants of the lint room, which does not know profiles.
 func LintPolicy(p *profile.Profile) lint.Policy {
 	wanted := p.LintPolicy()
-	policy := lint.Policy{Sets: wanted.Sets, FailAt: lint.Error, Ignore: wanted.Ignore}
-	if wanted.FailLevel == "warn" {
-		policy.FailAt = lint.Warning
-	}
-	return policy
+	return lint.NewPolicy(wanted.Sets, wanted.FailLevel, wanted.Ignore)
 }
 
 // same reports whether two profiles say the same. An empty list and none are one.

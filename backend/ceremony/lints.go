@@ -12,11 +12,7 @@ import (
 // checked returns the rules that judge certificates of a profile, offline as online.
 func checked(p *profile.Profile) lint.Policy {
 	wanted := p.LintPolicy()
-	policy := lint.Policy{Sets: wanted.Sets, FailAt: lint.Error, Ignore: wanted.Ignore}
-	if wanted.FailLevel == "warn" {
-		policy.FailAt = lint.Warning
-	}
-	return policy
+	return lint.NewPolicy(wanted.Sets, wanted.FailLevel, wanted.Ignore)
 }
 
 // lints runs the rules of a preset over a certificate. It returns what they found in

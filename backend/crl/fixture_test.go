@@ -2,11 +2,7 @@ package crl_test
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -29,28 +25,17 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // algorithm is one row of the algorithms that a CRL can be signed with.
 type algorithm struct {
 	name      string
-	key       func() (crypto.Signer, error)
+	key       cert.KeySpec
 	signature x509.SignatureAlgorithm
 }
 
-func ecKey(curve elliptic.Curve) func() (crypto.Signer, error) {
-	return func() (crypto.Signer, error) { return ecdsa.GenerateKey(curve, rand.Reader) }
-}
-
-func rsaKey() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }
-
-func edwardsKey() (crypto.Signer, error) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	return key, err
-}
-
 var algorithms = []algorithm{
-	{"P-256", ecKey(elliptic.P256()), x509.ECDSAWithSHA256},
-	{"P-384", ecKey(elliptic.P384()), x509.ECDSAWithSHA384},
-	{"P-521", ecKey(elliptic.P521()), x509.ECDSAWithSHA512},
-	{"RSA PKCS1", rsaKey, x509.SHA256WithRSA},
-	{"RSA PSS", rsaKey, x509.SHA256WithRSAPSS},
-	{"Ed25519", edwardsKey, x509.PureEd25519},
+	{"P-256", cert.P256, x509.ECDSAWithSHA256},
+	{"P-384", cert.P384, x509.ECDSAWithSHA384},
+	{"P-521", cert.P521, x509.ECDSAWithSHA512},
+	{"RSA PKCS1", cert.RSA2048, x509.SHA256WithRSA},
+	{"RSA PSS", cert.RSA2048, x509.SHA256WithRSAPSS},
+	{"Ed25519", cert.Edwards25519, x509.PureEd25519},
 }
 
 // ca is an authority with the key that a test needs to call other software.
@@ -62,7 +47,7 @@ type ca struct {
 // newCA makes a self-signed CA; edit changes its template.
 func newCA(t testing.TB, a algorithm, edit ...func(*x509.Certificate)) ca {
 	t.Helper()
-	key, err := a.key()
+	key, err := cert.GenerateKey(a.key)
 	require.NoError(t, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(0x1234), SignatureAlgorithm: a.signature,

@@ -53,6 +53,16 @@ type Policy struct {
 	Ignore map[string]string // rule -> reason
 }
 
+// NewPolicy returns the policy in the words of a profile: failLevel "warn" refuses
+// warnings as well, and everything else errors alone.
+func NewPolicy(sets []string, failLevel string, ignore map[string]string) Policy {
+	policy := Policy{Sets: sets, FailAt: Error, Ignore: ignore}
+	if failLevel == "warn" {
+		policy.FailAt = Warning
+	}
+	return policy
+}
+
 // Certificate runs the rules over a drafted certificate and returns the findings,
 // worst first, those that the policy ignores included. issuer is the draft itself
 // for a root. The only errors are an unknown set and octets that cannot be read.

@@ -2,11 +2,7 @@ package lint_test
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -35,18 +31,12 @@ type fixture struct {
 var once = sync.OnceValues(func() (*fixture, error) {
 	f := &fixture{keys: map[string]crypto.Signer{}}
 	var err error
-	if f.keys["rsa"], err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
-		return nil, err
-	}
-	for name, curve := range map[string]elliptic.Curve{"ec": elliptic.P256(), "p521": elliptic.P521()} {
-		if f.keys[name], err = ecdsa.GenerateKey(curve, rand.Reader); err != nil {
+	for name, spec := range map[string]cert.KeySpec{"rsa": cert.RSA2048, "ec": cert.P256, "p521": cert.P521, "ed25519": cert.Edwards25519} {
+		if f.keys[name], err = cert.GenerateKey(spec); err != nil {
 			return nil, err
 		}
 	}
-	if _, f.keys["ed25519"], err = ed25519.GenerateKey(rand.Reader); err != nil {
-		return nil, err
-	}
-	if f.caKey, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+	if f.caKey, err = cert.GenerateKey(cert.P256); err != nil {
 		return nil, err
 	}
 	template := caTemplate()

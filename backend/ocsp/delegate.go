@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -276,7 +273,7 @@ func (s *record) open(ca *x509.Certificate) (*delegate, error) {
 // may be nil, answers until relying parties accept the successor; after that the
 // answers it has signed stay valid, since they carry its certificate.
 func (r *Responder) rekey(ctx context.Context, id string, ca *x509.Certificate, before *delegate) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := cert.GenerateKey(cert.P256)
 	if err != nil {
 		return fmt.Errorf("generating responder key: %w", err)
 	}

@@ -3,12 +3,8 @@ package ocsp_test
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/fips140"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -50,28 +46,17 @@ func (c *clock) move(d time.Duration) {
 // algorithm is one row of the algorithms that a response can be signed with.
 type algorithm struct {
 	name      string
-	key       func() (crypto.Signer, error)
+	key       cert.KeySpec
 	signature x509.SignatureAlgorithm
 }
 
-func ecKey(curve elliptic.Curve) func() (crypto.Signer, error) {
-	return func() (crypto.Signer, error) { return ecdsa.GenerateKey(curve, rand.Reader) }
-}
-
-func rsaKey() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }
-
-func edwardsKey() (crypto.Signer, error) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	return key, err
-}
-
 var algorithms = []algorithm{
-	{"P-256", ecKey(elliptic.P256()), x509.ECDSAWithSHA256},
-	{"P-384", ecKey(elliptic.P384()), x509.ECDSAWithSHA384},
-	{"P-521", ecKey(elliptic.P521()), x509.ECDSAWithSHA512},
-	{"RSA PKCS1", rsaKey, x509.SHA256WithRSA},
-	{"RSA PSS", rsaKey, x509.SHA256WithRSAPSS},
-	{"Ed25519", edwardsKey, x509.PureEd25519},
+	{"P-256", cert.P256, x509.ECDSAWithSHA256},
+	{"P-384", cert.P384, x509.ECDSAWithSHA384},
+	{"P-521", cert.P521, x509.ECDSAWithSHA512},
+	{"RSA PKCS1", cert.RSA2048, x509.SHA256WithRSA},
+	{"RSA PSS", cert.RSA2048, x509.SHA256WithRSAPSS},
+	{"Ed25519", cert.Edwards25519, x509.PureEd25519},
 }
 
 // ca is a CA with its key.
@@ -84,7 +69,7 @@ type ca struct {
 // newCA makes a self-signed CA that lives from a year before now to a year after.
 func newCA(t testing.TB, a algorithm, name string, now time.Time) ca {
 	t.Helper()
-	key, err := a.key()
+	key, err := cert.GenerateKey(a.key)
 	require.NoError(t, err)
 	return selfSigned(t, key, a, name, now)
 }

@@ -2,9 +2,6 @@ package sign_test
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -30,25 +27,17 @@ var (
 	start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	end   = start.AddDate(1, 0, 0)
 
-	onceRSA = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 3072) })
+	onceRSA = sync.OnceValues(func() (crypto.Signer, error) { return cert.GenerateKey(cert.RSA3072) })
 )
 
 func key(t testing.TB, spec cert.KeySpec) crypto.Signer {
 	t.Helper()
-	var signer crypto.Signer
-	var err error
-	switch spec {
-	case cert.RSA3072: // one for all tests: making it takes long
-		signer, err = onceRSA()
-	case cert.P256:
-		signer, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case cert.P384:
-		signer, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
-	case cert.P521:
-		signer, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
-	case cert.Edwards25519:
-		_, signer, err = ed25519.GenerateKey(rand.Reader)
+	if spec == cert.RSA3072 { // one for all tests: making it takes long
+		signer, err := onceRSA()
+		require.NoError(t, err)
+		return signer
 	}
+	signer, err := cert.GenerateKey(spec)
 	require.NoError(t, err)
 	return signer
 }
@@ -114,6 +103,7 @@ func TestDraftThenSign(t *testing.T) {
 			draft, err := ca.Draft(leafTemplate("a.example"), leaf.Public())
 			require.NoError(t, err)
 			require.Error(t, draft.Certificate().CheckSignatureFrom(ca.Certificate()), "a draft is worth nothing")
+			require.Equal(t, row.algorithm, draft.Certificate().SignatureAlgorithm)
 			signed, err := draft.Sign()
 			require.NoError(t, err)
 			require.NoError(t, signed.CheckSignatureFrom(ca.Certificate()))
