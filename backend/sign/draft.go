@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
+	"errors"
 	"sync/atomic"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -14,8 +15,8 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
-// Check inspects a drafted certificate, signed by a throwaway key, and refuses it
-// with an error that names the rule. For a root, issuer is the draft itself.
+// Check inspects a drafted certificate, with the signature of a throwaway key, and
+// refuses it with an error that names the rule. For a root, issuer is the draft itself.
 type Check func(drafted, issuer *x509.Certificate) error
 
 // Draft is a checked certificate that the CA key has not signed yet. It is safe for
@@ -27,8 +28,8 @@ type Draft struct {
 	redeemed    atomic.Bool
 }
 
-// Draft drafts the template for the public key with a throwaway key of the CA
-// key's type and runs the checks on the resulting octets. The template must hold a
+// Draft drafts the template for the public key with the signature of a throwaway key
+// of the CA key's type and runs the checks on the resulting octets. The template must hold a
 // positive serial number of at most 20 octets; its signature algorithm and
 // authorityKeyIdentifier are the authority's, its subjectKeyIdentifier is made by
 // cert.SubjectKeyID when it has none. The template is not changed. Weak keys and the
@@ -71,21 +72,22 @@ func SelfDraft(template *x509.Certificate, signer crypto.Signer, algorithm x509.
 	return newDraft(&Draft{signer: signer, algorithm: algorithm}, der, nil, checks)
 }
 
-// encodeDraft returns the DER of the template under the issuer, signed by a throwaway
-// key in place of the issuer's. x509.CreateCertificate insists that the issuer's key
-// is the one that signs, hence the stand-in.
+// encodeDraft returns the DER of the template under the issuer, with a signature that
+// belongs to nothing. x509.CreateCertificate insists that the issuer's key is the one
+// that signs, hence the stand-in; and since it would verify what a key has signed, the
+// draft is put together here, from the octets that it wanted to have signed.
 func encodeDraft(template, issuer *x509.Certificate, pub, issuerKey crypto.PublicKey) ([]byte, error) {
-	key, err := throwaway(issuerKey)
+	instead, err := standInFor(issuerKey)
 	if err != nil {
 		return nil, err
 	}
-	standIn := *issuer
-	standIn.PublicKey = key.Public()
-	der, err := x509.CreateCertificate(rand.Reader, template, &standIn, pub, key)
-	if err != nil {
+	parent := *issuer
+	parent.PublicKey = instead.public
+	writer := &scribe{public: instead.public}
+	if _, err := x509.CreateCertificate(rand.Reader, template, &parent, pub, writer); !errors.Is(err, errWritten) {
 		return nil, fault.New(fault.Invalid, "drafting certificate: %w", err)
 	}
-	return der, nil
+	return assemble(writer.tbs, template.SignatureAlgorithm, instead.signature)
 }
 
 // completed returns a copy of the template with the algorithm and key identifier.
@@ -128,7 +130,8 @@ func newDraft(draft *Draft, der []byte, issuer *x509.Certificate, checks []Check
 	return draft, nil
 }
 
-// Certificate returns the draft, signed by the throwaway key.
+// Certificate returns the draft, with the signature of a throwaway key, which is over
+// something else: no key verifies it.
 func (d *Draft) Certificate() *x509.Certificate { return d.certificate }
 
 // Sign redeems the draft with the real key: it signs the very octets that were
@@ -146,7 +149,7 @@ func (d *Draft) Sign() (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := d.assemble(signature)
+	der, err := assemble(d.certificate.RawTBSCertificate, d.algorithm, signature)
 	if err != nil {
 		return nil, err
 	}
@@ -162,12 +165,11 @@ func (d *Draft) Sign() (*x509.Certificate, error) {
 
 // assemble writes Certificate ::= SEQUENCE { tbs, algorithm, signature } (RFC 5280
 // section 4.1).
-func (d *Draft) assemble(signature []byte) ([]byte, error) {
-	identifier, err := algorithms[d.algorithm].identifier()
+func assemble(tbs []byte, algorithm x509.SignatureAlgorithm, signature []byte) ([]byte, error) {
+	identifier, err := algorithms[algorithm].identifier()
 	if err != nil {
 		return nil, err
 	}
-	tbs := d.certificate.RawTBSCertificate
 	builder := cryptobyte.NewBuilder(make([]byte, 0, len(tbs)+len(identifier)+len(signature)+16))
 	builder.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddBytes(tbs)
