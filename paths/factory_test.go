@@ -67,6 +67,11 @@ func (v *countingView) ReplicationState() consts.ReplicationState {
 	return v.StaticSystemView.ReplicationState()
 }
 
+func (v *countingView) LocalMount() bool {
+	v.asked++
+	return v.StaticSystemView.LocalMount()
+}
+
 func (v *countingView) MaxLeaseTTL() time.Duration {
 	v.asked++
 	return v.StaticSystemView.MaxLeaseTTL()
@@ -75,19 +80,20 @@ func (v *countingView) MaxLeaseTTL() time.Duration {
 func TestVaultIsAskedOnceInAWhile(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	view := &countingView{StaticSystemView: logical.StaticSystemView{
-		ReplicationStateVal: consts.ReplicationPerformanceStandby, MaxLeaseTTLVal: time.Hour, DefaultLeaseTTLVal: time.Minute,
+		ReplicationStateVal: consts.ReplicationPerformanceStandby, LocalMountVal: true, MaxLeaseTTLVal: time.Hour, DefaultLeaseTTLVal: time.Minute,
 	}}
 	remembered := paths.Remember(view, func() time.Time { return now })
 	for range 100 {
 		require.True(t, remembered.ReplicationState().HasState(consts.ReplicationPerformanceStandby))
+		require.True(t, remembered.LocalMount())
 		require.Equal(t, time.Hour, remembered.MaxLeaseTTL())
 		require.Equal(t, time.Minute, remembered.DefaultLeaseTTL())
 	}
-	require.Equal(t, 2, view.asked)
+	require.Equal(t, 3, view.asked)
 	view.ReplicationStateVal = consts.ReplicationPerformancePrimary
 	now = now.Add(5 * time.Second)
 	require.False(t, remembered.ReplicationState().HasState(consts.ReplicationPerformanceStandby))
-	require.Equal(t, 3, view.asked)
+	require.Equal(t, 4, view.asked)
 }
 
 // failing is storage that answers every call with an error.

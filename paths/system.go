@@ -9,10 +9,10 @@ import (
 )
 
 // memory is how long an answer of Vault is believed. Each question is a call back
-// to Vault, and every request would ask: the framework for the replication state,
-// signing for the mount's leases. The first changes only when a node is promoted,
-// and then a write on the wrong node is refused by storage; the others when an
-// operator tunes the mount.
+// to Vault, and every request would ask: the framework for the replication state and
+// whether the mount is local, signing for the mount's leases. The first changes only
+// when a node is promoted, and then a write on the wrong node is refused by storage;
+// the second never; the leases when an operator tunes the mount.
 const memory = 5 * time.Second
 
 // systemView is Vault's system view with a memory.
@@ -20,6 +20,7 @@ type systemView struct {
 	logical.SystemView
 	now      func() time.Time
 	state    remembered[consts.ReplicationState]
+	local    remembered[bool]
 	lease    remembered[time.Duration]
 	maxLease remembered[time.Duration]
 }
@@ -48,6 +49,11 @@ func remember(view logical.SystemView, now func() time.Time) *systemView {
 // ReplicationState implements logical.SystemView.
 func (v *systemView) ReplicationState() consts.ReplicationState {
 	return v.state.get(v.now(), v.SystemView.ReplicationState)
+}
+
+// LocalMount implements logical.SystemView.
+func (v *systemView) LocalMount() bool {
+	return v.local.get(v.now(), v.SystemView.LocalMount)
 }
 
 // DefaultLeaseTTL implements logical.SystemView.
