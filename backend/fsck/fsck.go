@@ -150,7 +150,8 @@ func misplaced(key string) string {
 	return ""
 }
 
-// Names checks a complete list of storage keys, from someone who has one.
+// Names checks a list of storage keys for those that package layout does not know. A
+// kv.Store cannot list every key; a fake or a backup can.
 func Names(keys []string) []Finding {
 	var findings []Finding
 	for _, key := range keys {

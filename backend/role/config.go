@@ -110,8 +110,9 @@ func DefaultConfig() Config {
 	}
 }
 
-// DefaultConfigFor returns the defaults of a role that names a profile: technical
-// fields narrow nothing, and grants do not exceed what the profile can certify.
+// DefaultConfigFor returns the defaults of a role that names the profile base, by ref
+// (name or name@version): technical fields narrow nothing, and grants do not exceed
+// what the profile can certify.
 func DefaultConfigFor(ref string, base profile.Config) Config {
 	c := DefaultConfig()
 	c.Profile = ref
