@@ -50,8 +50,9 @@ func Each(t *testing.T, test func(t *testing.T, m *Mount)) {
 	t.Run("over gRPC", func(t *testing.T) { test(t, OverGRPC(t)) })
 }
 
-// Quiet: go-plugin reports every closed stream of a test to the default logger.
-func init() { hclog.SetDefault(hclog.NewNullLogger()) }
+// quiet: go-plugin reports every closed stream of a test to the default logger. Once,
+// because its goroutines read that variable without a lock.
+var quiet = sync.OnceFunc(func() { hclog.SetDefault(hclog.NewNullLogger()) })
 
 func mount(t testing.TB, connect func(testing.TB, *logical.BackendConfig) logical.Backend) *Mount {
 	m := &Mount{
@@ -112,6 +113,7 @@ func local(t testing.TB, config *logical.BackendConfig) logical.Backend {
 // dial serves the engine as a plugin in this process and connects to it.
 func dial(t testing.TB, config *logical.BackendConfig) logical.Backend {
 	t.Helper()
+	quiet()
 	client, _ := goplugin.TestPluginGRPCConn(t, false, map[string]goplugin.Plugin{
 		plugin.BackendPluginName: &plugin.GRPCBackendPlugin{
 			Factory: paths.Factory,
