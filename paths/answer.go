@@ -29,6 +29,7 @@ func (m *mount) answerCertificate(call *schema.Call, result *issue.Result, form 
 		IssuingCA:   form.render(result.Issuer.Certificate().Raw),
 		Chain:       form.renderAll(chain),
 		Serial:      result.Serial.String(),
+		AuthorityID: colons(result.Certificate.AuthorityKeyId),
 		Expiration:  result.Certificate.NotAfter.Unix(),
 		IssuerID:    result.Issuer.ID(),
 	}

@@ -1,7 +1,9 @@
 package paths
 
 import (
+	"cmp"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +43,7 @@ type caValidity struct {
 type caShape struct {
 	MaxPathLength           int      `json:"max_path_length" default:"-1" min:"-1" max:"32" doc:"Number of CA certificates that may follow this one on a path, -1 for no limit of its own."`
 	NotBeforeDuration       int64    `json:"not_before_duration" kind:"duration" default:"30s" doc:"How far notBefore lies in the past."`
+	KeyUsage                []string `json:"key_usage" default:"CertSign,CRLSign" doc:"Key usages of the CA; CertSign and CRLSign are needed, DigitalSignature may join them."`
 	SignatureBits           int      `json:"signature_bits" enum:"0|256|384|512" default:"0" doc:"Bits of the SHA-2 hash in signatures of RSA keys; 0 for 256."`
 	UsePSS                  bool     `json:"use_pss" doc:"Whether RSA keys sign with PSS."`
 	PermittedDNSDomains     []string `json:"permitted_dns_domains" doc:"Name constraint: DNS domains that the CA may certify."`
@@ -60,24 +63,24 @@ type caKey struct {
 	KeyType string `json:"key_type" enum:"rsa|ec|ed25519" default:"rsa" doc:"Type of the new key."`
 	KeyBits int    `json:"key_bits" default:"0" min:"0" max:"8192" doc:"Size of the new key in bits: 2048, 3072 or 4096 for rsa, 256, 384 or 521 for ec; 0 for 2048 or 256."`
 	HSM     string `json:"hsm" alias:"managed_key_name" kind:"name" doc:"Token in which to generate the key, for kms only."`
-	KeyRef  string `json:"key_ref" kind:"ref" doc:"Id or name of the key to use, or default; for existing only."`
+	KeyRef  string `json:"key_ref" kind:"ref" doc:"Id or name of the key to use; for existing only, where it is default when not given."`
 }
 
 // caForm is how a request wants a CA's certificate or request.
 type caForm struct {
 	Format    string `json:"format" enum:"pem|der|pem_bundle" default:"pem" doc:"Form of certificates and requests: pem, der (base64), or pem_bundle with the chain in certificate."`
-	KeyFormat string `json:"private_key_format" enum:"der|pkcs8" default:"der" doc:"Accepted for clients of the built-in engine; no private key leaves with a CA."`
+	KeyFormat string `json:"private_key_format" enum:"der|pem|pkcs8" default:"der" doc:"Accepted for clients of the built-in engine; no private key leaves with a CA."`
 }
 
 func (k caKey) choice() (issuer.KeyChoice, error) {
 	if (k.Where == "kms") != (k.HSM != "") {
 		return issuer.KeyChoice{}, fault.Field("hsm", "names the token for kms, and is for that path only")
 	}
-	if (k.Where == "existing") != (k.KeyRef != "") {
-		return issuer.KeyChoice{}, fault.Field("key_ref", "names the key for existing, and is for that path only")
-	}
 	if k.Where == "existing" {
-		return issuer.KeyChoice{Existing: k.KeyRef}, nil
+		return issuer.KeyChoice{Existing: cmp.Or(k.KeyRef, "default")}, nil
+	}
+	if k.KeyRef != "" {
+		return issuer.KeyChoice{}, fault.Field("key_ref", "names the key for existing, and is for that path only")
 	}
 	spec, err := cert.NewKeySpec(k.KeyType, k.KeyBits)
 	return issuer.KeyChoice{Name: k.KeyName, Spec: spec, Token: k.HSM}, err
@@ -152,12 +155,22 @@ func (s caShape) config(kind string) profile.Config {
 	config := profile.ForCA(kind)
 	config.MaxPathLength = s.MaxPathLength
 	config.NotBeforeDur = s.NotBeforeDuration
+	config.KeyUsage = s.KeyUsage
 	config.SignatureHashBits, config.SignaturePSS = s.SignatureBits, s.UsePSS
 	config.PermittedDNSDomains, config.ExcludedDNSDomains = s.PermittedDNSDomains, s.ExcludedDNSDomains
 	config.PermittedIPRanges, config.ExcludedIPRanges = s.PermittedIPRanges, s.ExcludedIPRanges
 	config.PermittedEmailAddresses, config.ExcludedEmailAddresses = s.PermittedEmailAddresses, s.ExcludedEmailAddresses
 	config.PermittedURIDomains, config.ExcludedURIDomains = s.PermittedURIDomains, s.ExcludedURIDomains
 	return config
+}
+
+// parseKeyID reads a subject key identifier, nil for an empty one.
+func parseKeyID(text string) ([]byte, error) {
+	octets, err := hex.DecodeString(strings.NewReplacer(":", "", "-", "").Replace(text))
+	if err != nil {
+		return nil, fault.Field("skid", "must be hexadecimal octets")
+	}
+	return octets, nil
 }
 
 // caRequest fills what root and sign-intermediate have in common.

@@ -2,7 +2,9 @@ package paths
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"iter"
 	"strings"
 	"time"
@@ -34,18 +36,28 @@ type certAnswer struct {
 	RevocationTime    int64  `json:"revocation_time" doc:"When it was revoked, seconds since 1970; 0 when it is not revoked."`
 	RevocationRFC3339 string `json:"revocation_time_rfc3339" doc:"When it was revoked, RFC 3339; empty when it is not revoked."`
 	RevocationReason  string `json:"revocation_reason,omitempty" doc:"Why it was revoked, in the words of RFC 5280."`
+	AuthorityID       string `json:"authority_key_id" doc:"Key identifier of the issuer, hexadecimal with colons."`
 	IssuerID          string `json:"issuer_id" doc:"Id of the issuer, empty for a CA whose issuer is not here."`
 }
 
 // pemAnswer is a well-known object as cert/:serial answers it.
 type pemAnswer struct {
-	Certificate    string `json:"certificate" doc:"The object in PEM."`
-	RevocationTime int64  `json:"revocation_time" doc:"Always 0 here."`
+	Certificate string `json:"certificate" doc:"The object in PEM."`
+	wellKnown
+}
+
+// wellKnown is what cert/:serial says of every object, also of those that are never
+// revoked there.
+type wellKnown struct {
+	RevocationTime    int64  `json:"revocation_time" doc:"Always 0 here."`
+	RevocationRFC3339 string `json:"revocation_time_rfc3339" doc:"Always empty here."`
+	AuthorityID       string `json:"authority_key_id,omitempty" doc:"Key identifier of the CA above, hexadecimal with colons; absent for a CRL."`
 }
 
 type chainAnswer struct {
 	Chain       string `json:"ca_chain" doc:"Certificates from the default issuer up to the root, in PEM."`
 	Certificate string `json:"certificate" doc:"The same."`
+	wellKnown
 }
 
 func (m *mount) certPaths() []*framework.Path {
@@ -166,6 +178,11 @@ func (m *mount) readCert(ctx context.Context, _ *schema.Call, in certRef) (certA
 		return certAnswer{}, err
 	}
 	answer := certAnswer{Certificate: cert.CertificatePEM(c.der), Serial: c.serial.String(), IssuerID: c.issuer}
+	parsed, err := x509.ParseCertificate(c.der)
+	if err != nil {
+		return certAnswer{}, fmt.Errorf("reading certificate %s: %w", c.serial, err)
+	}
+	answer.AuthorityID = colons(parsed.AuthorityKeyId)
 	if r := c.revocation; r != nil {
 		answer.RevocationTime, answer.RevocationRFC3339 = r.At.Unix(), r.At.UTC().Format(time.RFC3339Nano)
 		answer.RevocationReason = r.Reason.String()
@@ -192,12 +209,16 @@ func (m *mount) defaultIssuer(ctx context.Context) (*issuer.Issuer, error) {
 	return i, err
 }
 
+func describe(i *issuer.Issuer) wellKnown {
+	return wellKnown{AuthorityID: colons(i.Certificate().AuthorityKeyId)}
+}
+
 func (m *mount) readCA(ctx context.Context, _ *schema.Call, _ schema.None) (*pemAnswer, error) {
 	i, err := m.defaultIssuer(ctx)
 	if i == nil {
 		return nil, err
 	}
-	return &pemAnswer{Certificate: cert.CertificatePEM(i.Certificate().Raw)}, nil
+	return &pemAnswer{Certificate: cert.CertificatePEM(i.Certificate().Raw), wellKnown: describe(i)}, nil
 }
 
 func (m *mount) fetchCA(ctx context.Context, _ *schema.Call, _ schema.None) (schema.Raw, error) {
@@ -222,7 +243,7 @@ func (m *mount) readChain(ctx context.Context, _ *schema.Call, _ schema.None) (*
 		return nil, err
 	}
 	chain := chainPEM(i)
-	return &chainAnswer{Chain: chain, Certificate: chain}, nil
+	return &chainAnswer{Chain: chain, Certificate: chain, wellKnown: describe(i)}, nil
 }
 
 func (m *mount) fetchChain(ctx context.Context, _ *schema.Call, _ schema.None) (schema.Raw, error) {

@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 
 	"vault-plugin-secrets-enterprise-pki/backend/crl"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
 	"vault-plugin-secrets-enterprise-pki/paths/schema"
@@ -73,6 +74,10 @@ func (m *mount) writeDefaults(ctx context.Context, call *schema.Call, in issuer.
 	old, err := m.engine.Issuers.Defaults(ctx)
 	if err != nil {
 		return issuer.Defaults{}, err
+	}
+	// Terraform writes an empty default when its configuration names none.
+	if call.Given.Has("default") && in.Default == "" && old.Default != "" {
+		return issuer.Defaults{}, fault.Field("default", "must name an issuer: an empty one would stop all requests that name none")
 	}
 	return m.engine.Issuers.PutDefaults(ctx, schema.Merge(old, in, call.Given))
 }

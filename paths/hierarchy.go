@@ -1,6 +1,7 @@
 package paths
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -23,13 +24,26 @@ is checked as a whole and refused as a whole. A root can be made here too, for
 tests; one that others shall trust is made in a ceremony on a token of its own.
 `
 
-type requestInput struct {
-	caKey
+// requestBody is what a request for a CA certificate holds besides its key.
+type requestBody struct {
 	caSubject
 	caForm
-	Name                string `json:"issuer_name" kind:"name" doc:"Name of the issuer to be."`
-	Profile             string `json:"profile" doc:"Profile, of kind subca, that the certificate shall conform to, as name or name@version." max:"160"`
-	AddBasicConstraints bool   `json:"add_basic_constraints" doc:"Whether the request asks for CA:TRUE, for CAs above that need it."`
+	Name                string   `json:"issuer_name" kind:"name" doc:"Name of the issuer to be."`
+	Profile             string   `json:"profile" doc:"Profile, of kind subca, that the certificate shall conform to, as name or name@version." max:"160"`
+	AddBasicConstraints bool     `json:"add_basic_constraints" doc:"Whether the request asks for CA:TRUE, for CAs above that need it."`
+	KeyUsage            []string `json:"key_usage" doc:"Key usages that the request asks for; empty for none."`
+	SignatureBits       int      `json:"signature_bits" enum:"0|256|384|512" default:"0" doc:"Bits of the SHA-2 hash with which an RSA key signs the request; 0 for 256."`
+}
+
+type requestInput struct {
+	caKey
+	requestBody
+}
+
+// crossInput asks for a certificate from another CA for a key that is in use.
+type crossInput struct {
+	KeyRef string `json:"key_ref" kind:"ref" default:"default" doc:"Id or name of the key, or default."`
+	requestBody
 }
 
 type requestAnswer struct {
@@ -58,6 +72,7 @@ type rootAnswer struct {
 	IssuerID    string `json:"issuer_id" doc:"Id of the issuer."`
 	IssuerName  string `json:"issuer_name" doc:"Name of the issuer."`
 	KeyID       string `json:"key_id" doc:"Id of its key."`
+	KeyName     string `json:"key_name" doc:"Name of its key."`
 }
 
 // subordinate is what sign-intermediate takes besides the reference of the issuer.
@@ -67,6 +82,7 @@ type subordinate struct {
 	caShape
 	caForm
 	CSR          string `json:"csr" kind:"pem" max:"65536" required:"true" doc:"Certificate request in PEM."`
+	SubjectKeyID string `json:"skid" max:"128" doc:"Subject key identifier, hexadecimal with or without colons, of a CA whose certificates name it by that already; empty takes it from the key."`
 	UseCSRValues bool   `json:"use_csr_values" doc:"Whether subject and names come from the CSR instead of the request."`
 	Profile      string `json:"profile" max:"160" doc:"Profile, of kind subca, that decides what the certificate is, as name or name@version; exclusive with the fields that would."`
 }
@@ -113,6 +129,10 @@ func (m *mount) hierarchyPaths() []*framework.Path {
 		schema.Path("config/ca", "Import CA certificates and private keys.", hierarchyHelp, bundle),
 		schema.Path("issuers/generate/root"+where, "Make a root.", hierarchyHelp, root),
 		schema.Path("root/generate"+where, "Make a root.", hierarchyHelp, root),
+		schema.Path("root/rotate"+where, "Make the next root.", hierarchyHelp,
+			schema.Write("Make a self-signed CA named next; root/replace makes it the default.", m.makeNextRoot)),
+		schema.Path("intermediate/cross-sign", "Request a certificate from another CA for a key in use.", hierarchyHelp,
+			schema.Write("Make a request with a key that is in use.", m.requestCross)),
 		schema.Path("root/sign-intermediate", "Sign a subordinate CA.", hierarchyHelp,
 			schema.Write("Sign a subordinate CA.", m.signIntermediate)),
 		schema.Path("issuer/"+schema.Segment("issuer_ref")+"/sign-intermediate", "Sign a subordinate CA with a chosen issuer.", hierarchyHelp,
@@ -125,6 +145,14 @@ func (m *mount) requestCA(ctx context.Context, _ *schema.Call, in requestInput) 
 	if err != nil {
 		return requestAnswer{}, err
 	}
+	return m.requestWith(ctx, choice, in.requestBody)
+}
+
+func (m *mount) requestCross(ctx context.Context, _ *schema.Call, in crossInput) (requestAnswer, error) {
+	return m.requestWith(ctx, issuer.KeyChoice{Existing: in.KeyRef}, in.requestBody)
+}
+
+func (m *mount) requestWith(ctx context.Context, choice issuer.KeyChoice, in requestBody) (requestAnswer, error) {
 	if in.Profile != "" {
 		if _, err := m.subordinateProfile(ctx, in.Profile); err != nil {
 			return requestAnswer{}, err
@@ -132,17 +160,11 @@ func (m *mount) requestCA(ctx context.Context, _ *schema.Call, in requestInput) 
 	}
 	request := issuer.PendingRequest{
 		Key: choice, Name: in.Name, Subject: in.subject(), Profile: in.Profile, AddBasicConstraints: in.AddBasicConstraints,
+		Signature: profile.Signature{HashBits: in.SignatureBits},
 	}
-	names, err := in.names()
-	if err != nil {
+	var err error
+	if request.Extensions, err = in.extensions(); err != nil {
 		return requestAnswer{}, err
-	}
-	if names.Count() > 0 {
-		san, err := cert.MarshalSAN(names, len(request.Subject.ToRDNSequence()) == 0)
-		if err != nil {
-			return requestAnswer{}, err
-		}
-		request.SAN = []pkix.Extension{san}
 	}
 	pending, key, err := m.engine.Issuers.Generate(ctx, request)
 	if err != nil {
@@ -156,6 +178,35 @@ func (m *mount) requestCA(ctx context.Context, _ *schema.Call, in requestInput) 
 		answer.CSR = base64DER(pending.CSR())
 	}
 	return answer, nil
+}
+
+// extensions returns what the request asks for.
+func (b requestBody) extensions() ([]pkix.Extension, error) {
+	var wanted []pkix.Extension
+	names, err := b.names()
+	if err != nil {
+		return nil, err
+	}
+	if names.Count() > 0 {
+		subject := b.subject()
+		san, err := cert.MarshalSAN(names, len(subject.ToRDNSequence()) == 0)
+		if err != nil {
+			return nil, err
+		}
+		wanted = append(wanted, san)
+	}
+	usage, err := profile.ParseKeyUsages("key_usage", b.KeyUsage)
+	if err != nil || usage == 0 {
+		return wanted, err
+	}
+	usages, err := cert.MarshalKeyUsage(usage)
+	return append(wanted, usages), err
+}
+
+// makeNextRoot is makeRoot with the name that root/replace looks for.
+func (m *mount) makeNextRoot(ctx context.Context, call *schema.Call, in rootInput) (rootAnswer, error) {
+	in.Name = cmp.Or(in.Name, "next")
+	return m.makeRoot(ctx, call, in)
 }
 
 func (m *mount) makeRoot(ctx context.Context, call *schema.Call, in rootInput) (rootAnswer, error) {
@@ -178,9 +229,13 @@ func (m *mount) makeRoot(ctx context.Context, call *schema.Call, in rootInput) (
 	m.publish(ctx, call, []string{root.ID()})
 	form := answerForm{Format: in.Format}
 	certificate := form.render(root.Certificate().Raw)
+	key, err := m.engine.Ring.Get(ctx, root.KeyID())
+	if err != nil {
+		return rootAnswer{}, err
+	}
 	return rootAnswer{
 		Certificate: certificate, IssuingCA: certificate, Serial: root.Serial().String(),
-		Expiration: root.Certificate().NotAfter.Unix(), IssuerID: root.ID(), IssuerName: root.Name(), KeyID: root.KeyID(),
+		Expiration: root.Certificate().NotAfter.Unix(), IssuerID: root.ID(), IssuerName: root.Name(), KeyID: root.KeyID(), KeyName: key.Name,
 	}, nil
 }
 
@@ -220,6 +275,9 @@ func (m *mount) signSubordinate(ctx context.Context, call *schema.Call, ref stri
 		return certificateAnswer{}, err
 	}
 	request.Issuer, request.CSR, request.UseCSR = ref, []byte(in.CSR), in.UseCSRValues
+	if request.SubjectKeyID, err = parseKeyID(in.SubjectKeyID); err != nil {
+		return certificateAnswer{}, err
+	}
 	result, err := m.engine.Issue.SignIntermediate(ctx, request, role.Identity{EntityID: call.Request.EntityID})
 	if err != nil {
 		return certificateAnswer{}, err

@@ -45,7 +45,7 @@ type certificateAsk struct {
 // answerForm is how a request wants its answer.
 type answerForm struct {
 	Format      string `json:"format" enum:"pem|der|pem_bundle" default:"pem" doc:"Form of certificates and key: pem, der (base64), or pem_bundle with key and chain in certificate."`
-	KeyFormat   string `json:"private_key_format" enum:"der|pkcs8" default:"der" doc:"Form of the private key: der for PKCS#1 or SEC 1, or pkcs8."`
+	KeyFormat   string `json:"private_key_format" enum:"der|pem|pkcs8" default:"der" doc:"Form of the private key: PKCS#1 or SEC 1 (der or pem, which say the same), or pkcs8."`
 	RemoveRoots bool   `json:"remove_roots_from_chain" doc:"Whether self-signed certificates are left out of ca_chain."`
 }
 
@@ -99,6 +99,7 @@ type certificateAnswer struct {
 	IssuingCA   string   `json:"issuing_ca" doc:"Certificate of the issuer, in the requested form."`
 	Chain       []string `json:"ca_chain,omitempty" doc:"Certificates from the issuer up to the root, as far as they are known; absent when empty."`
 	Serial      string   `json:"serial_number" doc:"Serial number, lower-case hexadecimal with colons."`
+	AuthorityID string   `json:"authority_key_id" doc:"Key identifier of the issuer, hexadecimal with colons."`
 	Expiration  int64    `json:"expiration" doc:"End of validity, seconds since 1970."`
 	PrivateKey  string   `json:"private_key,omitempty" doc:"The private key, when the engine made it: it is returned once and kept nowhere."`
 	PrivateType string   `json:"private_key_type,omitempty" doc:"rsa, ec or ed25519."`

@@ -2,6 +2,7 @@ package paths
 
 import (
 	"context"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -59,6 +60,7 @@ type issuerAnswer struct {
 	RevocationAlgorithm string   `json:"revocation_signature_algorithm" doc:"Signature algorithm of CRLs and OCSP answers; empty: the one that suits the key."`
 	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate."`
 	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the issuer's CRL."`
+	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"Always empty: there are no delta CRLs yet."`
 	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder."`
 	EnableAIATemplating bool     `json:"enable_aia_url_templating" doc:"Whether templates in these URLs are replaced."`
 	PermittedProfiles   []string `json:"permitted_profiles" doc:"Profiles under which the issuer may issue; empty: all."`
@@ -129,7 +131,7 @@ func (m *mount) listIssuers(ctx context.Context, _ *schema.Call, in issuerFilter
 func (m *mount) readIssuer(ctx context.Context, _ *schema.Call, in issuerRef) (issuerAnswer, error) {
 	i, err := m.engine.Issuers.Get(ctx, in.Ref)
 	if err != nil {
-		return issuerAnswer{}, err
+		return issuerAnswer{}, missingIssuer(in.Ref, err)
 	}
 	return answerIssuer(i), nil
 }
@@ -189,14 +191,23 @@ func (m *mount) readIssuerPEM(ctx context.Context, _ *schema.Call, in issuerRef)
 	return schema.Raw{ContentType: pemType, Body: []byte(cert.CertificatePEM(i.Certificate().Raw))}, nil
 }
 
-// published finds an issuer that has a certificate. The refusal has the status and
-// text of the built-in engine, which Terraform looks for.
+// published finds an issuer that has a certificate.
 func (m *mount) published(ctx context.Context, ref string) (*issuer.Issuer, error) {
 	i, err := m.engine.Issuers.Get(ctx, ref)
-	if fault.Is(err, fault.NotFound) || err == nil && i.Certificate() == nil {
-		return nil, logical.CodedError(500, "unable to find PKI issuer for reference: "+ref)
+	if err == nil && i.Certificate() == nil {
+		err = fault.New(fault.NotFound, "issuer %s has no certificate yet", ref)
 	}
-	return i, err
+	return i, missingIssuer(ref, err)
+}
+
+// missingIssuer gives reads of an issuer that is not there the status and text of
+// the built-in engine: Terraform looks for that text, and takes a 404 for an empty
+// answer, which it then reads.
+func missingIssuer(ref string, err error) error {
+	if fault.Is(err, fault.NotFound) {
+		return logical.CodedError(http.StatusInternalServerError, "unable to find PKI issuer for reference: "+ref)
+	}
+	return err
 }
 
 func (m *mount) revokeIssuer(ctx context.Context, call *schema.Call, in issuerRef) (issuerAnswer, error) {

@@ -2,7 +2,6 @@ package paths
 
 import (
 	"context"
-	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -239,11 +238,18 @@ func evidenceOf(evidence hsm.Evidence) *keyEvidence {
 	return &documented
 }
 
+const digits = "0123456789abcdef"
+
 // colons returns lower-case hexadecimal octets separated by ":".
 func colons(octets []byte) string {
-	parts := make([]string, len(octets))
+	var text strings.Builder
+	text.Grow(3 * len(octets))
 	for i, octet := range octets {
-		parts[i] = hex.EncodeToString([]byte{octet})
+		if i > 0 {
+			text.WriteByte(':')
+		}
+		text.WriteByte(digits[octet>>4])
+		text.WriteByte(digits[octet&0x0f])
 	}
-	return strings.Join(parts, ":")
+	return text.String()
 }

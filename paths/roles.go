@@ -1,6 +1,7 @@
 package paths
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -68,7 +69,7 @@ func (m *mount) writeRole(ctx context.Context, call *schema.Call, in roleInput) 
 		}
 		config = schema.Merge(role.DefaultConfigFor(config.Profile, base.Config()), config, call.Given)
 	}
-	return m.putRole(ctx, in.Name, config)
+	return m.putRole(ctx, call, in.Name, config)
 }
 
 func (m *mount) patchRole(ctx context.Context, call *schema.Call, in roleInput) (role.Config, error) {
@@ -76,10 +77,21 @@ func (m *mount) patchRole(ctx context.Context, call *schema.Call, in roleInput) 
 	if err != nil {
 		return role.Config{}, err
 	}
-	return m.putRole(ctx, in.Name, schema.Merge(old, in.Config, call.Given))
+	return m.putRole(ctx, call, in.Name, schema.Merge(old, in.Config, call.Given))
 }
 
-func (m *mount) putRole(ctx context.Context, name string, config role.Config) (role.Config, error) {
+// putRole stores a role. Fields that clients send empty when they mean the default
+// are completed here, so that they read back as what holds.
+func (m *mount) putRole(ctx context.Context, call *schema.Call, name string, config role.Config) (role.Config, error) {
+	fresh := role.DefaultConfig()
+	config.IssuerRef = cmp.Or(config.IssuerRef, fresh.IssuerRef)
+	config.SerialNumberSource = cmp.Or(config.SerialNumberSource, fresh.SerialNumberSource)
+	if len(config.CNValidations) == 0 {
+		config.CNValidations = fresh.CNValidations
+	}
+	if config.NoStore && config.GenerateLease {
+		call.Warn("generate_lease has no effect with no_store: what is not stored is not leased.")
+	}
 	return config, m.engine.Catalog.PutRole(ctx, name, config)
 }
 

@@ -2,7 +2,9 @@ package cert
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
+	"fmt"
 	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -280,6 +282,27 @@ func readKeyUsage(value cryptobyte.String) (x509.KeyUsage, error) {
 		}
 	}
 	return usage, nil
+}
+
+// MarshalKeyUsage encodes keyUsage, critical, as a request or a certificate carries it
+// (RFC 5280 section 4.2.1.3): a named bit list, so without trailing zero bits.
+func MarshalKeyUsage(usage x509.KeyUsage) (pkix.Extension, error) {
+	var flags asn1.BitString
+	for bit := range 9 {
+		if usage&(1<<bit) == 0 {
+			continue
+		}
+		for len(flags.Bytes) <= bit/8 {
+			flags.Bytes = append(flags.Bytes, 0)
+		}
+		flags.Bytes[bit/8] |= 0x80 >> (bit % 8)
+		flags.BitLength = bit + 1
+	}
+	value, err := asn1.Marshal(flags)
+	if err != nil {
+		return pkix.Extension{}, fmt.Errorf("encoding keyUsage: %w", err)
+	}
+	return pkix.Extension{Id: asn1.ObjectIdentifier{2, 5, 29, 15}, Critical: true, Value: value}, nil
 }
 
 func readExtKeyUsage(value cryptobyte.String) ([]string, error) {

@@ -32,6 +32,8 @@ type CARequest struct {
 	TTL      time.Duration
 	NotAfter time.Time
 	UseCSR   bool // use_csr_values: subject and names come from the CSR
+	// SubjectKeyID is skid: the key identifier of a CA that has one already.
+	SubjectKeyID []byte
 	// MountTTL and MountMaxTTL are the mount's lease settings.
 	MountTTL, MountMaxTTL time.Duration
 }
@@ -99,7 +101,7 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 	}
 	signed, warnings, err := s.signUnder(ctx, parent, compiled, profile.Ask{
 		Subject: request.Subject, Names: request.Names, PublicKey: csr.PublicKey, TTL: request.TTL, NotAfter: request.NotAfter,
-		MountDefaultTTL: request.MountTTL, MountMaxTTL: request.MountMaxTTL,
+		SubjectKeyID: request.SubjectKeyID, MountDefaultTTL: request.MountTTL, MountMaxTTL: request.MountMaxTTL,
 	}, who)
 	if err != nil {
 		return nil, err

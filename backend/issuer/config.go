@@ -21,6 +21,7 @@ type Defaults struct {
 type URLs struct {
 	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate (AIA caIssuers)."`
 	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the CRL."`
+	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of delta CRLs; not available yet, so it must be empty."`
 	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder (AIA ocsp)."`
 	EnableTemplating    bool     `json:"enable_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}} and {{cluster_aia_path}} are replaced when a certificate is issued."`
 }
@@ -102,6 +103,9 @@ func (s *Set) URLs(ctx context.Context) (URLs, error) {
 // PutURLs validates and writes config/urls.
 func (s *Set) PutURLs(ctx context.Context, u URLs) error {
 	if err := checkURLs(u.IssuingCertificates, u.CRLDistribution, u.OCSPServers, u.EnableTemplating); err != nil {
+		return err
+	}
+	if err := checkDeltas(u.DeltaCRLs); err != nil {
 		return err
 	}
 	return s.change(ctx, func(*snapshot) error { return s.urls.Put(ctx, single, &u) })
@@ -208,6 +212,15 @@ func checkURLs(issuing, crl, ocsp []string, templating bool) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+// checkDeltas refuses to point to delta CRLs, which nobody makes: a relying party
+// would not find them.
+func checkDeltas(urls []string) error {
+	if len(urls) > 0 {
+		return fault.Field("delta_crl_distribution_points", "must be empty: this engine does not publish delta CRLs yet")
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/keyring"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
 
@@ -46,8 +47,10 @@ type PendingRequest struct {
 	Key     KeyChoice
 	Name    string // issuer_name, may be ""
 	Subject pkix.Name
-	SAN     []pkix.Extension // subjectAltName, or none
-	Profile string           // what the certificate shall be; checked when it comes back
+	// Extensions are what the request asks for: subjectAltName, keyUsage, or none.
+	Extensions []pkix.Extension
+	Signature  profile.Signature // how an RSA key signs the request
+	Profile    string            // what the certificate shall be; checked when it comes back
 	// AddBasicConstraints asks for CA:TRUE in the request, for CAs that need it.
 	AddBasicConstraints bool
 }
@@ -62,7 +65,13 @@ func (s *Set) Generate(ctx context.Context, request PendingRequest) (*Issuer, *k
 	if err != nil {
 		return nil, nil, err
 	}
-	template := &x509.CertificateRequest{Subject: request.Subject, ExtraExtensions: request.SAN}
+	algorithm, err := request.Signature.Algorithm(signer.Public())
+	if err != nil {
+		return nil, nil, err
+	}
+	template := &x509.CertificateRequest{
+		Subject: request.Subject, ExtraExtensions: request.Extensions, SignatureAlgorithm: algorithm,
+	}
 	if request.AddBasicConstraints {
 		template.ExtraExtensions = append(template.ExtraExtensions, basicConstraintsCA)
 	}

@@ -53,6 +53,9 @@ func (n *snapshot) checkSettings(target *Issuer, settings *Settings) error {
 	if err := n.checkManualChain(target, settings.ManualChain); err != nil {
 		return err
 	}
+	if err := checkDeltas(settings.DeltaCRLs); err != nil {
+		return err
+	}
 	return checkURLs(settings.IssuingCertificates, settings.CRLDistribution, settings.OCSPServers, settings.EnableAIATemplating)
 }
 

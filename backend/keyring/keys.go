@@ -38,7 +38,7 @@ func (r *Ring) Generate(ctx context.Context, name string, spec cert.KeySpec, tok
 
 	r.writing.Lock()
 	defer r.writing.Unlock()
-	if err := r.put(ctx, made); err != nil {
+	if err := r.add(ctx, made); err != nil {
 		if token != "" {
 			r.log.Warn("a key in a token may have no record", "token", token, "cka_id", fmt.Sprintf("%x", made.TokenID))
 		}
@@ -111,6 +111,30 @@ func newID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
+// add writes a new key's record and publishes the key. While there is no default key,
+// a new one becomes it, as in the built-in engine. The caller holds writing.
+//
+// If we crash between the two writes, the default names a key that is not there,
+// which counts as none.
+func (r *Ring) add(ctx context.Context, stored *record) error {
+	i, err := r.load(ctx)
+	if err != nil {
+		return err
+	}
+	if i.byID[i.chosen] != nil {
+		return r.put(ctx, stored)
+	}
+	key := stored.Key
+	return r.change(ctx,
+		func(ctx context.Context) error {
+			if err := r.config.Put(ctx, "", &defaults{Default: key.ID}); err != nil {
+				return err
+			}
+			return r.keys.Put(ctx, key.ID, stored)
+		},
+		func(i *index) *index { return newIndex(append(i.others(key.ID), &key), i.tokens, key.ID) })
+}
+
 // put writes a record and publishes its key. The caller holds writing.
 func (r *Ring) put(ctx context.Context, stored *record) error {
 	key := stored.Key
@@ -147,7 +171,7 @@ func (r *Ring) Import(ctx context.Context, name string, text []byte) (key *Key, 
 	if err := r.checkName(i, name, ""); err != nil {
 		return nil, false, err
 	}
-	if err := r.put(ctx, made); err != nil {
+	if err := r.add(ctx, made); err != nil {
 		return nil, false, err
 	}
 	r.log.Info("imported key", "id", made.ID, "spec", made.Spec.String())

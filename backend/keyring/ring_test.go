@@ -95,13 +95,16 @@ func TestReferences(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, key, found)
 	}
-	for _, ref := range []string{"", "default", "Issuing", "issuing ", "nothing"} {
+	for _, ref := range []string{"", "Issuing", "issuing ", "nothing"} {
 		_, err = ring.Get(t.Context(), ref)
 		require.True(t, fault.Is(err, fault.NotFound), "%q: %v", ref, err)
 	}
 	chosen, err := ring.DefaultKey(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, chosen)
+	require.Equal(t, key.ID, chosen, "the first key is the default")
+	chosen, err = ring.SetDefaultKey(t.Context(), other.ID)
+	require.NoError(t, err)
+	require.Equal(t, other.ID, chosen)
 	chosen, err = ring.SetDefaultKey(t.Context(), "issuing")
 	require.NoError(t, err)
 	require.Equal(t, key.ID, chosen)
@@ -120,6 +123,12 @@ func TestReferences(t *testing.T) {
 	_, err = ring.Signer(t.Context(), key.ID)
 	require.True(t, fault.Is(err, fault.NotFound), "%v", err)
 	require.NoError(t, ring.Delete(t.Context(), key.ID), "twice")
+
+	next, err := ring.Generate(t.Context(), "next", cert.P256, "")
+	require.NoError(t, err)
+	chosen, err = ring.DefaultKey(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, next.ID, chosen, "the first key while there is no default")
 
 	pub, err := other.Public()
 	require.NoError(t, err)
@@ -301,6 +310,6 @@ func TestStorageKeysCarryNoNames(t *testing.T) {
 	ring := newRing(t, store)
 	key, err := ring.Generate(t.Context(), "secret-project", cert.P256, "")
 	require.NoError(t, err)
-	require.Equal(t, []string{layout.Key + key.ID}, store.Written())
-	require.Equal(t, key.ID, filepath.Base(store.Written()[0]))
+	require.Equal(t, []string{layout.ConfigKeys, layout.Key + key.ID}, store.Written())
+	require.Equal(t, key.ID, filepath.Base(store.Written()[1]))
 }

@@ -51,6 +51,8 @@ func direct(t *testing.T, made *token.Token) *hsm.Token {
 func TestTokenKeys(t *testing.T) {
 	store := kvtest.New()
 	ring, made := withToken(t, store)
+	_, err := ring.Generate(t.Context(), "first", cert.P256, "")
+	require.NoError(t, err)
 	for _, spec := range []cert.KeySpec{cert.RSA2048, cert.P256, cert.Edwards25519} {
 		store.Reset()
 		key, err := ring.Generate(t.Context(), spec.String(), spec, "t")

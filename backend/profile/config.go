@@ -58,14 +58,14 @@ type Config struct {
 	BCForNonCA        bool     `json:"basic_constraints_valid_for_non_ca" doc:"Whether end-entity certificates carry basic constraints with CA:FALSE."`
 
 	MaxPathLength           int      `json:"max_path_length" doc:"Number of CA certificates that may follow this one on a path, -1 for no limit; only for CAs." default:"-1"`
-	PermittedDNSDomains     []string `json:"permitted_dns_domains" doc:"Name constraint of an issuing CA: DNS domains it may certify."`
-	ExcludedDNSDomains      []string `json:"excluded_dns_domains" doc:"Name constraint of an issuing CA: DNS domains it must not certify."`
-	PermittedIPRanges       []string `json:"permitted_ip_ranges" doc:"Name constraint of an issuing CA: IP networks in CIDR form it may certify."`
-	ExcludedIPRanges        []string `json:"excluded_ip_ranges" doc:"Name constraint of an issuing CA: IP networks in CIDR form it must not certify."`
-	PermittedEmailAddresses []string `json:"permitted_email_addresses" doc:"Name constraint of an issuing CA: mailboxes, hosts or .domains it may certify."`
-	ExcludedEmailAddresses  []string `json:"excluded_email_addresses" doc:"Name constraint of an issuing CA: mailboxes, hosts or .domains it must not certify."`
-	PermittedURIDomains     []string `json:"permitted_uri_domains" doc:"Name constraint of an issuing CA: hosts or .domains of URIs it may certify."`
-	ExcludedURIDomains      []string `json:"excluded_uri_domains" doc:"Name constraint of an issuing CA: hosts or .domains of URIs it must not certify."`
+	PermittedDNSDomains     []string `json:"permitted_dns_domains" doc:"Name constraint of a CA: DNS domains it may certify."`
+	ExcludedDNSDomains      []string `json:"excluded_dns_domains" doc:"Name constraint of a CA: DNS domains it must not certify."`
+	PermittedIPRanges       []string `json:"permitted_ip_ranges" doc:"Name constraint of a CA: IP networks in CIDR form it may certify."`
+	ExcludedIPRanges        []string `json:"excluded_ip_ranges" doc:"Name constraint of a CA: IP networks in CIDR form it must not certify."`
+	PermittedEmailAddresses []string `json:"permitted_email_addresses" doc:"Name constraint of a CA: mailboxes, hosts or .domains it may certify."`
+	ExcludedEmailAddresses  []string `json:"excluded_email_addresses" doc:"Name constraint of a CA: mailboxes, hosts or .domains it must not certify."`
+	PermittedURIDomains     []string `json:"permitted_uri_domains" doc:"Name constraint of a CA: hosts or .domains of URIs it may certify."`
+	ExcludedURIDomains      []string `json:"excluded_uri_domains" doc:"Name constraint of a CA: hosts or .domains of URIs it must not certify."`
 
 	AllowedRevocationReasons []string          `json:"allowed_revocation_reasons" doc:"Reasons for which certificates may be revoked; empty allows every reason but certificateHold, which must be listed to allow suspension." enum:"unspecified|keyCompromise|cACompromise|affiliationChanged|superseded|cessationOfOperation|certificateHold|privilegeWithdrawn|aACompromise"`
 	CSRExtra                 string            `json:"csr_extra" doc:"What a CSR asks for beyond the profile (extensions, key usages, subject attributes): refuse the request, or drop it." enum:"refuse|drop" default:"refuse"`

@@ -83,6 +83,7 @@ func mtlsService(c *Config) {
 	c.DefaultTTL, c.MaxTTL = 30*day, 90*day
 	c.SANTypes, c.SANMin = []string{SANDNS, SANURI}, 1
 	c.SANRequiredTypes, c.SANURIMax = []string{SANDNS}, 1
+	c.KeyUsageOptional = []string{"KeyEncipherment"}
 	c.ExtKeyUsage = []string{"ServerAuth", "ClientAuth"}
 }
 

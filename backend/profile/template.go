@@ -23,6 +23,9 @@ type Ask struct {
 	CSR       CSRAsk
 	// EngineKey says that the engine generates the key.
 	EngineKey bool
+	// SubjectKeyID is the key identifier of a CA that has one already: what it signed
+	// before names it by that. Empty: from the key (RFC 7093 section 2 method 1).
+	SubjectKeyID []byte
 	// Issuer is the CA certificate that will sign; nil for a root.
 	Issuer *x509.Certificate
 	URLs   URLs
@@ -99,7 +102,7 @@ func (p *Profile) Template(ask Ask, now time.Time) (*Template, error) {
 	if err := p.setUsages(t, &ask, family); err != nil {
 		return nil, err
 	}
-	if c.SubjectKeyId, err = cert.SubjectKeyID(ask.PublicKey); err != nil {
+	if c.SubjectKeyId, err = subjectKeyID(&ask); err != nil {
 		return nil, err
 	}
 	signer := ask.PublicKey
@@ -148,6 +151,13 @@ func (p *Profile) checkKeys(ask *Ask) (cert.KeyType, error) {
 	return spec.Type, nil
 }
 
+func subjectKeyID(ask *Ask) ([]byte, error) {
+	if len(ask.SubjectKeyID) > 0 {
+		return slices.Clone(ask.SubjectKeyID), nil
+	}
+	return cert.SubjectKeyID(ask.PublicKey)
+}
+
 func issuerNeed(root bool) string {
 	if root {
 		return "no issuer: it is self-signed"
@@ -158,14 +168,14 @@ func issuerNeed(root bool) string {
 // setUsages decides key usage and extended key usage. What a CSR asks for is
 // granted where optional and otherwise refused or dropped, never copied.
 func (p *Profile) setUsages(t *Template, ask *Ask, family cert.KeyType) error {
-	extra := p.beyond(&ask.CSR, family)
+	extra, unserved := p.beyond(&ask.CSR, family)
 	if len(extra) > 0 && p.config.CSRExtra != CSRDrop {
 		return fault.Field("csr", "asks for more than the profile gives: %s (csr_extra=refuse)", strings.Join(extra, ", "))
 	}
-	if len(extra) > 0 {
-		t.Warnings = append(t.Warnings, fmt.Sprintf("the CSR asked for more than the profile gives, which was dropped: %s", strings.Join(extra, ", ")))
+	if dropped := append(extra, unserved...); len(dropped) > 0 {
+		t.Warnings = append(t.Warnings, fmt.Sprintf("the CSR asked for more than the profile gives, which was dropped: %s", strings.Join(dropped, ", ")))
 	}
-	declared := p.usage.key | p.usage.optional&ask.CSR.KeyUsage
+	declared := p.usage.key | p.usage.optional&servedBy(ask.CSR.KeyUsage, family)
 	t.Certificate.KeyUsage = servedBy(declared, family)
 	if declared != 0 && t.Certificate.KeyUsage&^(x509.KeyUsageEncipherOnly|x509.KeyUsageDecipherOnly) == 0 {
 		return fault.Field("key_usage", "%s cannot be served by a key of type %s", fault.List(KeyUsageNames(declared)), family)
@@ -176,11 +186,16 @@ func (p *Profile) setUsages(t *Template, ask *Ask, family cert.KeyType) error {
 	return nil
 }
 
-// beyond lists what the CSR asks for and the certificate will not have.
-func (p *Profile) beyond(csr *CSRAsk, family cert.KeyType) []string {
-	given := servedBy(p.usage.key|p.usage.optional, family)
-	var extra []string
-	for _, name := range KeyUsageNames(csr.KeyUsage &^ given) {
+// beyond lists what the CSR asks for and the certificate will not have. Key usages
+// that no key of the family can serve are apart: nobody could grant them, so that
+// leaving them out withholds nothing (cert-manager asks for keyEncipherment by default,
+// whatever the key is).
+func (p *Profile) beyond(csr *CSRAsk, family cert.KeyType) (extra, unserved []string) {
+	possible := servedBy(csr.KeyUsage, family)
+	for _, name := range KeyUsageNames(csr.KeyUsage &^ possible) {
+		unserved = append(unserved, fmt.Sprintf("key usage %s (of no use with a key of type %s)", name, family))
+	}
+	for _, name := range KeyUsageNames(possible &^ (p.usage.key | p.usage.optional)) {
 		extra = append(extra, "key usage "+name)
 	}
 	for _, oid := range csr.ExtKeyUsage {
@@ -193,7 +208,7 @@ func (p *Profile) beyond(csr *CSRAsk, family cert.KeyType) []string {
 			extra = append(extra, "extension "+oid)
 		}
 	}
-	return extra
+	return extra, unserved
 }
 
 // writes reports whether every certificate carries the extension anyway, with the

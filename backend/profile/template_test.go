@@ -59,6 +59,24 @@ func TestKeyUsageSuitsTheKey(t *testing.T) {
 	}
 }
 
+func TestCSRUsageThatTheKeyCannotServeIsLeftOut(t *testing.T) {
+	request := ask()
+	request.CSR.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
+	for _, name := range []string{"tls-server", "mtls-service", "tls-client"} {
+		config := preset(t, name)
+		config.SANMin, config.SANRequiredTypes = 0, nil
+		made, err := compile(t, config).Template(request, now)
+		require.NoError(t, err, name)
+		require.Equal(t, x509.KeyUsageDigitalSignature, made.Certificate.KeyUsage, name)
+		require.Len(t, made.Warnings, 1, name)
+		require.Contains(t, made.Warnings[0], "KeyEncipherment")
+	}
+	request.CSR.KeyUsage |= x509.KeyUsageContentCommitment // an EC key could serve this one
+	_, err := compile(t, preset(t, "tls-server")).Template(request, now)
+	require.ErrorContains(t, err, "ContentCommitment")
+	require.NotContains(t, err.Error(), "KeyEncipherment")
+}
+
 func TestCSRGetsWhatIsOptionalAndNothingElse(t *testing.T) {
 	config := preset(t, "tls-server")
 	ke := x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment
@@ -72,12 +90,11 @@ func TestCSRGetsWhatIsOptionalAndNothingElse(t *testing.T) {
 	require.Empty(t, made.Warnings)
 
 	for name, change := range map[string]func(*profile.Ask){
-		"usage unfit for the key": func(a *profile.Ask) { a.PublicKey = p256().Public() },
-		"unknown usage":           func(a *profile.Ask) { a.CSR.KeyUsage = x509.KeyUsageDataEncipherment },
-		"other extended usage":    func(a *profile.Ask) { a.CSR.ExtKeyUsage = []string{"1.3.6.1.5.5.7.3.2"} },
-		"any extended usage":      func(a *profile.Ask) { a.CSR.ExtKeyUsage = []string{"2.5.29.37.0"} },
-		"application policies":    func(a *profile.Ask) { a.CSR.Unknown = []string{"1.3.6.1.4.1.311.21.10"} },
-		"must staple":             func(a *profile.Ask) { a.CSR.Unknown = []string{"1.3.6.1.5.5.7.1.24"} },
+		"unknown usage":        func(a *profile.Ask) { a.CSR.KeyUsage = x509.KeyUsageDataEncipherment },
+		"other extended usage": func(a *profile.Ask) { a.CSR.ExtKeyUsage = []string{"1.3.6.1.5.5.7.3.2"} },
+		"any extended usage":   func(a *profile.Ask) { a.CSR.ExtKeyUsage = []string{"2.5.29.37.0"} },
+		"application policies": func(a *profile.Ask) { a.CSR.Unknown = []string{"1.3.6.1.4.1.311.21.10"} },
+		"must staple":          func(a *profile.Ask) { a.CSR.Unknown = []string{"1.3.6.1.5.5.7.1.24"} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			request := request

@@ -117,9 +117,8 @@ func compileValidity(p *Profile) error {
 	return err
 }
 
-// ParseNotAfter reads not_after: an RFC 3339 time, also without its seconds' zone
-// letter written as the built-in engine documents it (YYYY-MM-ddTHH:MM:SSZ). The
-// empty text is the zero time.
+// ParseNotAfter reads not_after, an RFC 3339 time such as 2030-12-31T23:59:59Z, in
+// whole seconds. The empty text is the zero time.
 func ParseNotAfter(text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -267,8 +266,8 @@ func compileConstraints(p *Profile) (err error) {
 		return err
 	}
 	for _, list := range c.nameConstraints() {
-		if len(list.entries) > 0 && c.Kind != KindSubCA {
-			return fault.Field(list.field, "only an issuing CA (kind=subca) has name constraints")
+		if len(list.entries) > 0 && c.Kind != KindSubCA && c.Kind != KindRoot {
+			return fault.Field(list.field, "only a CA (kind=subca or root) has name constraints")
 		}
 		for _, entry := range list.entries {
 			if list.check != nil && !list.check(entry) {

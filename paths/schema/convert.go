@@ -172,6 +172,10 @@ func (f *field) convertSecondsText(dst reflect.Value, raw any, name string) erro
 	if value < f.low || value > f.high {
 		return fault.Field(name, "must be %d to %d seconds", f.low, f.high)
 	}
+	if raw == "" && f.initial.IsValid() { // not set, as clients send it
+		dst.Set(f.initial)
+		return nil
+	}
 	if written, ok := raw.(string); ok {
 		dst.SetString(strings.TrimSpace(written))
 		return nil
@@ -208,6 +212,8 @@ func (f *field) convertList(dst reflect.Value, raw any, name string) error {
 	if len(elements) > f.maxItems {
 		return f.tooMany(name)
 	}
+	// An empty element means nothing: Terraform sends [""] for a list that it wants empty.
+	elements = slices.DeleteFunc(elements, func(s string) bool { return s == "" })
 	for _, element := range elements {
 		if err := f.checkText(element, name); err != nil {
 			return err
@@ -217,13 +223,18 @@ func (f *field) convertList(dst reflect.Value, raw any, name string) error {
 	return nil
 }
 
-// split takes a text apart at its commas. A text that is JSON stays whole, or is the
-// list that it spells: the vault command sends lists so.
+// split takes a text apart at its commas. A text that is JSON is the list that it
+// spells: the vault command sends lists so, and Terraform lists of objects, each of
+// which stays a text of its own.
 func (f *field) split(value, name string) ([]string, error) {
 	if trimmed := strings.TrimSpace(value); strings.HasPrefix(trimmed, "[") || strings.HasPrefix(trimmed, "{") {
 		var spelled []string
 		if json.Unmarshal([]byte(trimmed), &spelled) == nil {
 			return spelled, nil
+		}
+		var objects []json.RawMessage
+		if json.Unmarshal([]byte(trimmed), &objects) == nil {
+			return rawTexts(objects), nil
 		}
 		if json.Valid([]byte(trimmed)) {
 			return []string{trimmed}, nil
@@ -237,6 +248,14 @@ func (f *field) split(value, name string) ([]string, error) {
 		return nil, fault.Field(name, "must be a list of strings")
 	}
 	return slices.DeleteFunc(elements, func(s string) bool { return s == "" }), nil
+}
+
+func rawTexts(objects []json.RawMessage) []string {
+	texts := make([]string, len(objects))
+	for i, object := range objects {
+		texts[i] = string(object)
+	}
+	return texts
 }
 
 func (f *field) tooMany(name string) error {
