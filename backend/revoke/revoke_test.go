@@ -65,7 +65,9 @@ func (m *mount) wire() {
 	m.revoke = revoke.New(revoke.Config{
 		Ledger: m.ledger, Changed: func(_ string, reason cert.Reason) { m.changed = append(m.changed, reason) },
 		IsIssuer: func(serial cert.Serial) bool { return serial == "ca" }, Now: clock,
-		SignedBy: func(c *x509.Certificate) (string, bool) { return "issuer", c.Subject.CommonName != "forged.example.com" },
+		SignedBy: func(c *x509.Certificate) (string, bool) {
+			return "issuer", c.Subject.CommonName != "forged.example.com"
+		},
 		Allows: func(_ context.Context, profile string, reason cert.Reason) (bool, error) {
 			return profile != "web@1" || reason != cert.AACompromise, nil
 		},
