@@ -68,7 +68,7 @@ func TestShapeOfRefusals(t *testing.T) {
 		"field of another type":         {http.MethodPost, "issue/web", fields{"common_name": fields{"a": "b"}}, 400, "common_name"},
 		"name that is not granted":      {http.MethodPost, "issue/web", fields{"common_name": "www.example.org"}, 400, "www.example.org"},
 		"request that is none":          {http.MethodPost, "sign/web", fields{"csr": "none"}, 400, "csr"},
-		"certificate from no role":      {http.MethodPost, "issue/nobody", fields{"common_name": "a.example.com"}, 404, "nobody"},
+		"certificate from no role":      {http.MethodPost, "issue/nobody", fields{"common_name": "a.example.com"}, 400, "unknown role: nobody"},
 		"serial that is none":           {http.MethodPost, "revoke", fields{"serial_number": "xyz"}, 400, "serial_number"},
 		"serial that is not there":      {http.MethodPost, "revoke", fields{"serial_number": "01:02:03"}, 404, "01:02:03"},
 		"reason that is none":           {http.MethodPost, "revoke", fields{"serial_number": "01:02", "reason": "boredom"}, 400, "reason"},
