@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -159,4 +160,26 @@ func TestHSM1_LostTokenStopsItsIssuerAlone(t *testing.T) {
 	read(t, mount+"/crl/rotate")
 	crl := file(t, "token.crl", get(t, anonymous, mount+"/issuer/in-token/crl/der").Body)
 	require.Contains(t, vault.Tool(t, "openssl", "crl", "-in", crl, "-inform", "DER", "-noout", "-text"), strings.ToUpper(strings.ReplaceAll(serial, ":", "")))
+}
+
+func TestTokenSignsForManyClientsAtOnce(t *testing.T) {
+	h := shared(t)
+	request := csr(t, "many.example.com")
+	answers := make([]answer, 100)
+	var clients sync.WaitGroup
+	for client := range 10 {
+		clients.Go(func() {
+			for i := client; i < len(answers); i += 10 {
+				answers[i] = post(t, rootClient, h.mount+"/sign/web", fields{"csr": request})
+			}
+		})
+	}
+	clients.Wait()
+	issuing, serials := certificateOf(t, string(contents(t, h.issuing))), map[string]bool{}
+	for _, a := range answers {
+		leaf := certificateOf(t, text(t, a.data(t), "certificate"))
+		require.NoError(t, leaf.CheckSignatureFrom(issuing))
+		serials[leaf.SerialNumber.Text(16)] = true
+	}
+	require.Len(t, serials, len(answers))
 }

@@ -275,3 +275,15 @@ func TestTwoTierCeremonyVerifiesWhatTheEngineHolds(t *testing.T) {
 	put(t, h.path("held.pem"), string(held.Body))
 	vault.Ceremony(t, h.dir, "verify", "--root", "root.pem", "--crl", "root.crl", "held.pem")
 }
+
+func TestTwoTierOCSPAnswerMayBeCachedAndARefusalMayNot(t *testing.T) {
+	h := shared(t)
+	request, err := ocsp.CreateRequest(h.newLeaf(t, "cached").certificate, certificateOf(t, string(contents(t, h.issuing))), nil)
+	require.NoError(t, err)
+	for name, c := range map[string]struct{ request, cacheControl string }{
+		"answer":  {url.PathEscape(base64.StdEncoding.EncodeToString(request)), `^public, max-age=[1-9][0-9]*`},
+		"refusal": {"MAA%3D", `^no-store$`},
+	} {
+		require.Regexp(t, c.cacheControl, get(t, anonymous, h.mount+"/ocsp/"+c.request).Header.Get("Cache-Control"), name)
+	}
+}
