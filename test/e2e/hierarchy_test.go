@@ -42,7 +42,7 @@ func shared(t testing.TB) hierarchy {
 // build goes the way from an empty token to a role.
 func build(t testing.TB, mount string) hierarchy {
 	t.Helper()
-	dir, err := os.MkdirTemp(vault.Dir, "ceremony-")
+	dir, err := os.MkdirTemp(vault.Dir, "ceremony-") //nolint:usetesting // it outlives the test that asks first
 	require.NoError(t, err)
 	h := hierarchy{mount: mount, dir: dir}
 	h.root, h.rootCRL = h.path("root.pem"), h.path("root.crl")
