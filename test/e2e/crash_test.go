@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -72,7 +73,7 @@ func (h hierarchy) status(t testing.TB, l leaf) (status int, answered bool) {
 		return 0, false
 	}
 	response, err := ocsp.ParseResponseForCert(a.Body, l.certificate, issuing)
-	if err == (ocsp.ResponseError{Status: ocsp.TryLater}) {
+	if errors.Is(err, ocsp.ResponseError{Status: ocsp.TryLater}) {
 		return 0, false
 	}
 	require.NoError(t, err)
