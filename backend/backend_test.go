@@ -43,7 +43,8 @@ func start(t *testing.T, store *kvtest.Store) (b *backend.Backend, root, issuing
 	})
 	require.NoError(t, err)
 	signed, err := b.Issue.SignIntermediate(ctx, issue.CARequest{
-		Issuer: "root", CSR: waiting.CSR(), Subject: pkix.Name{CommonName: "Issuing"}, Profile: profile.ForCA(profile.KindSubCA), TTL: 5 * 365 * 24 * time.Hour,
+		Subordinate: issue.Subordinate{Issuer: "root", CSR: waiting.CSR()},
+		Subject:     pkix.Name{CommonName: "Issuing"}, Profile: profile.ForCA(profile.KindSubCA), TTL: 5 * 365 * 24 * time.Hour,
 	}, role.Identity{})
 	require.NoError(t, err)
 	_, err = b.Issuers.Import(ctx, issuer.ImportRequest{PEM: []byte(cert.CertificatePEM(signed.Certificate.Raw)), NeedPending: true})

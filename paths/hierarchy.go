@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 
@@ -278,6 +279,7 @@ func (m *mount) signSubordinate(ctx context.Context, call *schema.Call, ref stri
 	if request.SubjectKeyID, err = parseKeyID(in.SubjectKeyID); err != nil {
 		return certificateAnswer{}, err
 	}
+	request.ProfileName, _, _ = strings.Cut(in.Profile, "@")
 	result, err := m.engine.Issue.SignIntermediate(ctx, request, role.Identity{EntityID: call.Request.EntityID})
 	if err != nil {
 		return certificateAnswer{}, err

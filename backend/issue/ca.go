@@ -1,6 +1,7 @@
 package issue
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
@@ -22,20 +23,27 @@ import (
 // CARequest says what a CA certificate shall be: the words of root/generate and
 // root/sign-intermediate.
 type CARequest struct {
-	Issuer   string // who signs; unused for a root
-	CSR      []byte // sign-intermediate only
-	Key      issuer.KeyChoice
-	Name     string // issuer_name of a root
-	Subject  pkix.Name
-	Names    cert.Names
-	Profile  profile.Config // kind root or subca, made from the request's fields
-	TTL      time.Duration
-	NotAfter time.Time
-	UseCSR   bool // use_csr_values: subject and names come from the CSR
-	// SubjectKeyID is skid: the key identifier of a CA that has one already.
-	SubjectKeyID []byte
+	Subordinate // unused for a root
+	Key         issuer.KeyChoice
+	Name        string // issuer_name of a root
+	Subject     pkix.Name
+	Names       cert.Names
+	Profile     profile.Config // kind root or subca, made from the request's fields
+	TTL         time.Duration
+	NotAfter    time.Time
 	// MountTTL and MountMaxTTL are the mount's lease settings.
 	MountTTL, MountMaxTTL time.Duration
+}
+
+// Subordinate is what only a request for a CA below another one says.
+type Subordinate struct {
+	Issuer string // who signs
+	CSR    []byte
+	UseCSR bool // use_csr_values: subject and names come from the CSR
+	// ProfileName names the stored profile that Profile is, "" when it is none.
+	ProfileName string
+	// SubjectKeyID is skid: the key identifier of a CA that has one already.
+	SubjectKeyID []byte
 }
 
 // Root makes a self-signed CA inside the mount. The ledger knows of it before it is
@@ -43,6 +51,10 @@ type CARequest struct {
 func (s *Service) Root(ctx context.Context, request CARequest, who role.Identity) (*issuer.Issuer, []string, error) {
 	compiled, err := profile.New("root", 0, request.Profile)
 	if err != nil {
+		return nil, nil, err
+	}
+	// Before a key is made and used: what is refused leaves nothing behind.
+	if err := s.Issuers.CheckName(ctx, request.Name); err != nil {
 		return nil, nil, err
 	}
 	key, signer, err := s.Issuers.Take(ctx, request.Key)
@@ -74,11 +86,17 @@ func (s *Service) Root(ctx context.Context, request CARequest, who role.Identity
 	return root, planned.Warnings, err
 }
 
+// spelled is the profile of a subordinate CA whose request spells out what it shall be.
+const spelled = "sign-intermediate"
+
 // SignIntermediate signs a CSR as a subordinate CA.
 func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who role.Identity) (*Result, error) {
 	parent, err := s.Issuers.Get(ctx, request.Issuer)
 	if err != nil {
 		return nil, err
+	}
+	if name := cmp.Or(request.ProfileName, spelled); !parent.PermitsProfile(name) {
+		return nil, fault.New(fault.Denied, "issuer %s does not permit profile %s (permitted_profiles)", parent.ID(), name)
 	}
 	csr, err := cert.ParseCACSR(request.CSR)
 	if err != nil {
@@ -88,6 +106,8 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 		return nil, err
 	} else if id, ok := s.Issuers.KeyHolder(hash); ok && id == parent.ID() {
 		return nil, fault.Field("csr", "the public key is that of the signing issuer %s itself", id)
+	} else if err := s.Issuers.CheckKey(ctx, hash); err != nil {
+		return nil, fault.FieldOf(fault.Invalid, "csr", "%w", err)
 	}
 	if request.UseCSR {
 		request.Subject, request.Names = csr.Subject, csr.Names
@@ -95,7 +115,7 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 	if limit := parent.Certificate().MaxPathLen; request.Profile.MaxPathLength < 0 && limit > 0 {
 		request.Profile.MaxPathLength = limit - 1 // the parent's limit counts the new CA (RFC 5280 section 4.2.1.9)
 	}
-	compiled, err := profile.New("sign-intermediate", 0, request.Profile)
+	compiled, err := profile.New(spelled, 0, request.Profile)
 	if err != nil {
 		return nil, err
 	}

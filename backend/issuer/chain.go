@@ -3,6 +3,7 @@ package issuer
 import (
 	"bytes"
 	"crypto/x509"
+	"slices"
 )
 
 // chainOf returns the chain of an issuer: the manual one when it is set and whole,
@@ -15,18 +16,27 @@ func (n *snapshot) chainOf(start *Issuer) []*Issuer {
 	if manual := n.manualChain(start); manual != nil {
 		return manual
 	}
-	chain := []*Issuer{start}
-	seen := map[string]bool{start.ID(): true}
-	for link := start; !link.SelfIssued(); {
+	return n.extend([]*Issuer{start})
+}
+
+// extend adds to a chain the parents found by name and signature.
+func (n *snapshot) extend(chain []*Issuer) []*Issuer {
+	for link := chain[len(chain)-1]; !link.SelfIssued(); {
 		parent := n.parentOf(link)
-		if parent == nil || seen[parent.ID()] {
+		if parent == nil || slices.Contains(chain, parent) {
 			break
 		}
-		seen[parent.ID()] = true
 		chain = append(chain, parent)
 		link = parent
 	}
 	return chain
+}
+
+// whole returns the chain under which certificates of an issuer are verified: its
+// own, and the CAs above it that a manual chain leaves out, because their
+// constraints hold all the same (ca-2).
+func (n *snapshot) whole(view *Issuer) []*x509.Certificate {
+	return certificates(n.extend(slices.Clone(view.chain)))
 }
 
 func (n *snapshot) manualChain(start *Issuer) []*Issuer {

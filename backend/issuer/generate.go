@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"strings"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
@@ -35,6 +36,9 @@ func (s *Set) Take(ctx context.Context, choice KeyChoice) (*keyring.Key, crypto.
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := s.CheckKey(ctx, cert.FingerprintOf(key.SPKI)); err != nil {
+		return nil, nil, fault.FieldOf(fault.Invalid, "key_ref", "%w", err)
+	}
 	signer, err := s.Ring.Signer(ctx, key.ID)
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening key %s: %w", key.ID, err)
@@ -58,7 +62,7 @@ type PendingRequest struct {
 // Generate makes a key and a CSR and keeps both as a pending issuer until Import
 // brings the certificate back.
 func (s *Set) Generate(ctx context.Context, request PendingRequest) (*Issuer, *keyring.Key, error) {
-	if err := s.checkNewName(ctx, request.Name); err != nil {
+	if err := s.CheckName(ctx, request.Name); err != nil {
 		return nil, nil, err
 	}
 	key, signer, err := s.Take(ctx, request.Key)
@@ -84,7 +88,13 @@ func (s *Set) Generate(ctx context.Context, request PendingRequest) (*Issuer, *k
 		Settings: DefaultSettings(), CreatedAt: s.Now().Unix(),
 	}
 	r.Settings.Name = request.Name
-	if err := s.change(ctx, func(*snapshot) error { return s.records.Put(ctx, r.ID, r) }); err != nil {
+	err = s.change(ctx, func(snap *snapshot) error {
+		if err := snap.checkName(nil, request.Name); err != nil {
+			return err
+		}
+		return s.records.Put(ctx, r.ID, r)
+	})
+	if err != nil {
 		return nil, nil, fmt.Errorf("storing pending issuer %s: %w", r.ID, err)
 	}
 	pending, err := s.Get(ctx, r.ID)
@@ -96,17 +106,30 @@ var basicConstraintsCA = pkix.Extension{
 	Id: []int{2, 5, 29, 19}, Critical: true, Value: []byte{0x30, 0x03, 0x01, 0x01, 0xff},
 }
 
-func (s *Set) checkNewName(ctx context.Context, name string) error {
+// CheckName refuses a name that a new issuer may not have; "" is none and may be had
+// by any number.
+func (s *Set) CheckName(ctx context.Context, name string) error {
+	snap, err := s.current(ctx)
+	if err != nil {
+		return err
+	}
+	return snap.checkName(nil, name)
+}
+
+// checkName refuses a name that is malformed, reserved, or that of an issuer other
+// than target. Names that differ only by case would be taken for one by whoever
+// writes the ACL (authz-2).
+func (n *snapshot) checkName(target *Issuer, name string) error {
 	if name == "" {
 		return nil
 	}
 	if err := checkName(name); err != nil {
 		return err
 	}
-	if _, err := s.Get(ctx, name); err == nil {
-		return fault.FieldOf(fault.Invalid, "issuer_name", "%q is taken by another issuer", name)
-	} else if !fault.Is(err, fault.NotFound) {
-		return err
+	for _, other := range n.ordered {
+		if other != target && (strings.EqualFold(other.Name(), name) || strings.EqualFold(other.ID(), name)) {
+			return fault.Field("issuer_name", "%q is taken by another issuer", name)
+		}
 	}
 	return nil
 }
@@ -114,15 +137,15 @@ func (s *Set) checkNewName(ctx context.Context, name string) error {
 // AddRoot keeps a self-signed certificate that this mount's key signed and makes it
 // an active issuer. The certificate was recorded in the ledger before.
 func (s *Set) AddRoot(ctx context.Context, name, keyID string, root *x509.Certificate) (*Issuer, error) {
-	if err := s.checkNewName(ctx, name); err != nil {
-		return nil, err
-	}
 	r := &record{
 		ID: newID(), KeyID: keyID, State: Active, Certificate: root.Raw,
 		Settings: DefaultSettings(), CreatedAt: s.Now().Unix(),
 	}
 	r.Settings.Name = name
 	err := s.change(ctx, func(snap *snapshot) error {
+		if err := snap.checkName(nil, name); err != nil {
+			return err
+		}
 		if err := s.records.Put(ctx, r.ID, r); err != nil {
 			return err
 		}

@@ -73,7 +73,8 @@ func splitBundle(request ImportRequest) ([]*x509.Certificate, []string, error) {
 	}
 	var keys []string
 	var rest bytes.Buffer
-	for data := request.PEM; ; {
+	blocks := 0
+	for data := request.PEM; ; blocks++ {
 		block, next := pem.Decode(data)
 		if block == nil {
 			break
@@ -94,6 +95,9 @@ func splitBundle(request ImportRequest) ([]*x509.Certificate, []string, error) {
 			return nil, nil, err
 		}
 		keys = append(keys, string(text))
+	}
+	if blocks != bytes.Count(request.PEM, []byte("-----BEGIN ")) { // pem.Decode passes over what it cannot read
+		return nil, nil, fault.Field("pem_bundle", "holds a damaged PEM block")
 	}
 	if rest.Len() == 0 {
 		if len(keys) > 0 {
@@ -126,6 +130,9 @@ func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Cert
 		if bytes.Equal(planned.Certificate, c.Raw) {
 			return nil
 		}
+	}
+	if err := snap.checkKey(cert.FingerprintOf(c.RawSubjectPublicKeyInfo)); err != nil {
+		return fault.FieldOf(fault.Invalid, "certificate", "%q: %w", c.Subject.String(), err)
 	}
 	key, err := s.Ring.FindPublic(ctx, c.PublicKey)
 	if err != nil {

@@ -144,9 +144,11 @@ func (i *Issuer) RevokedAt() time.Time {
 
 // Chain returns the certificates from this issuer up to the root, as far as the
 // mount knows them.
-func (i *Issuer) Chain() []*x509.Certificate {
-	certs := make([]*x509.Certificate, 0, len(i.chain))
-	for _, link := range i.chain {
+func (i *Issuer) Chain() []*x509.Certificate { return certificates(i.chain) }
+
+func certificates(chain []*Issuer) []*x509.Certificate {
+	certs := make([]*x509.Certificate, 0, len(chain))
+	for _, link := range chain {
 		certs = append(certs, link.cert)
 	}
 	return certs

@@ -49,6 +49,7 @@ type snapshot struct {
 	byName   map[string]*Issuer
 	ordered  []*Issuer                   // by creation, then id
 	keys     map[cert.Fingerprint]string // public key -> issuer id
+	ended    map[cert.Fingerprint]string // public key of a revoked issuer -> its id
 	defaults Defaults
 	urls     URLs
 	cluster  Cluster
@@ -109,12 +110,17 @@ func (n *snapshot) link() {
 	slices.SortFunc(n.ordered, func(a, b *Issuer) int {
 		return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), cmp.Compare(a.ID(), b.ID()))
 	})
-	n.keys = map[cert.Fingerprint]string{}
+	n.keys, n.ended = map[cert.Fingerprint]string{}, map[cert.Fingerprint]string{}
 	for _, view := range n.ordered {
 		view.chain = n.chainOf(view)
-		if view.cert != nil {
-			view.within = sign.WithinChain(view.Chain())
-			n.keys[cert.FingerprintOf(view.cert.RawSubjectPublicKeyInfo)] = view.ID()
+		if view.cert == nil {
+			continue
+		}
+		view.within = sign.WithinChain(n.whole(view))
+		key := cert.FingerprintOf(view.cert.RawSubjectPublicKeyInfo)
+		n.keys[key] = view.ID()
+		if view.State() == Revoked {
+			n.ended[key] = view.ID()
 		}
 	}
 }
@@ -214,6 +220,23 @@ func (s *Set) KeyHolder(key cert.Fingerprint) (id string, found bool) {
 	}
 	id, found = snap.keys[key]
 	return id, found
+}
+
+// CheckKey refuses the public key of a revoked issuer for any CA: under another
+// certificate it would issue again (ca-4).
+func (s *Set) CheckKey(ctx context.Context, key cert.Fingerprint) error {
+	snap, err := s.current(ctx)
+	if err != nil {
+		return err
+	}
+	return snap.checkKey(key)
+}
+
+func (n *snapshot) checkKey(key cert.Fingerprint) error {
+	if id, ended := n.ended[key]; ended {
+		return fault.New(fault.Conflict, "the key is that of issuer %s, which was revoked: no other CA may have it", id)
+	}
+	return nil
 }
 
 type authorityKey struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
@@ -33,12 +34,9 @@ func (s *Set) Update(ctx context.Context, ref string, settings Settings) (*Issue
 }
 
 func (n *snapshot) checkSettings(target *Issuer, settings *Settings) error {
-	if settings.Name != "" && settings.Name != target.Name() {
-		if err := checkName(settings.Name); err != nil {
+	if settings.Name != target.Name() {
+		if err := n.checkName(target, settings.Name); err != nil {
 			return err
-		}
-		if _, taken := n.byName[settings.Name]; taken || n.byID[settings.Name] != nil {
-			return fault.Field("issuer_name", "%q is taken by another issuer", settings.Name)
 		}
 	}
 	if settings.LeafNotAfter != "err" && settings.LeafNotAfter != "truncate" {
@@ -117,12 +115,17 @@ func ParseAlgorithm(text string) (x509.SignatureAlgorithm, error) {
 }
 
 // Delete removes an issuer; its key stays. It returns whether the default issuer is
-// gone with it.
+// gone with it. A revoked one stays until its certificate ends: deleted, it could be
+// imported as if nothing had happened (ca-4), and nobody would make its CRL.
 func (s *Set) Delete(ctx context.Context, ref string) (wasDefault bool, err error) {
 	err = s.change(ctx, func(snap *snapshot) error {
 		target, err := snap.get(ref)
 		if err != nil {
 			return err
+		}
+		if target.State() == Revoked && s.Now().Before(target.cert.NotAfter) {
+			return fault.New(fault.Conflict, "issuer %s was revoked and stays until its certificate ends at %s",
+				target.ID(), target.cert.NotAfter.UTC().Format(time.RFC3339))
 		}
 		if snap.defaults.Default == target.ID() {
 			wasDefault = true

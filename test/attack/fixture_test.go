@@ -24,8 +24,15 @@ type body map[string]any
 
 // with returns the body with further fields.
 func (b body) with(more body) body {
-	both := maps.Clone(b)
-	maps.Copy(both, more)
+	both := maps.Clone(more)
+	if both == nil {
+		both = body{}
+	}
+	for name, value := range b {
+		if _, given := both[name]; !given {
+			both[name] = value
+		}
+	}
 	return both
 }
 
