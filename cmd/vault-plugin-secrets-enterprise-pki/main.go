@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -30,6 +31,8 @@ func main() {
 }
 
 func serve(args []string) error {
+	reserved := reserve()
+	defer runtime.KeepAlive(reserved)
 	meta := &api.PluginAPIClientMeta{}
 	if err := meta.FlagSet().Parse(args); err != nil {
 		return err
