@@ -42,6 +42,23 @@ func parsePEM(t *testing.T, text string) *x509.Certificate {
 	return parsed
 }
 
+// parseAll returns every certificate of a PEM bundle.
+func parseAll(t *testing.T, text string) []*x509.Certificate {
+	t.Helper()
+	var found []*x509.Certificate
+	for rest := []byte(text); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return found
+		}
+		if block.Type == "CERTIFICATE" {
+			parsed, err := x509.ParseCertificate(block.Bytes)
+			require.NoError(t, err)
+			found = append(found, parsed)
+		}
+	}
+}
+
 func newCSR(t *testing.T, name string) (string, crypto.PublicKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

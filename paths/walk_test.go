@@ -81,9 +81,25 @@ func wrong(kind framework.FieldType) []any {
 	return []any{true, object, []any{1}, []any{object}} // a duration kept as text takes numbers
 }
 
+// described counts the operations that the generated OpenAPI document has.
+func described(t *testing.T) int {
+	t.Helper()
+	document, ok := pathstest.InProcess(t).Do(t, logical.HelpOperation, "", nil).OK().Data["openapi"].(map[string]any)
+	require.True(t, ok)
+	count := 0
+	for _, item := range document["paths"].(map[string]any) {
+		for _, operation := range item.(map[string]any) {
+			if fields, ok := operation.(map[string]any); ok && fields["operationId"] != nil {
+				count++
+			}
+		}
+	}
+	return count
+}
+
 func TestNull1_EveryFieldOfEveryPathRefusesNullAndWrongTypes(t *testing.T) {
 	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
-		refused := 0
+		refused, cases := 0, 0
 		for _, p := range all(t) {
 			for _, operation := range operations(p) {
 				for name, field := range p.Fields {
@@ -95,21 +111,27 @@ func TestNull1_EveryFieldOfEveryPathRefusesNullAndWrongTypes(t *testing.T) {
 						refused++
 					}
 				}
+				cases++
 			}
 		}
-		require.Greater(t, refused, 1000)
+		require.Equal(t, described(t), cases, "operations that OpenAPI describes")
+		require.Greater(t, refused, 5000)
 	})
 }
 
 func TestFields1_EveryPathRefusesUnknownFields(t *testing.T) {
 	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
+		walked := map[logical.Operation]int{}
 		for _, p := range all(t) {
+			require.Len(t, operations(p), len(p.Operations), "%s has an operation that no walk takes", p.Pattern)
 			for _, operation := range operations(p) {
+				walked[operation]++
 				answer := m.Do(t, operation, sample(p), map[string]any{"no_such_field": "x"})
 				require.Equal(t, http.StatusBadRequest, answer.Status, "%s %s: %v", operation, p.Pattern, answer.Errors)
 				require.Contains(t, answer.Errors[0], "no_such_field: is not a known field")
 			}
 		}
+		require.Len(t, walked, 5, "reads, lists, writes, patches and deletes: %v", walked)
 	})
 }
 
