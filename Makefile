@@ -21,7 +21,7 @@ test: ## everything, race detector on, a real Vault server and SoftHSM tokens in
 check: ## format, vet, linters, import table, generated docs, build without cgo
 	@scripts/check
 
-bench: ## benchmarks of the rooms; BENCH=regexp, COUNT=n, OLD=file compares
+bench: ## the engine beside the built-in one, and its rooms; RUN, BENCH, QUICK: see scripts/bench
 	@scripts/bench
 
 fuzz: ## every fuzzer for FUZZTIME (30s)

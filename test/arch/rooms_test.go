@@ -61,6 +61,8 @@ var rooms = []room{
 	{12, "test/attack", "paths/pathstest test/token"},
 	{12, "test/e2e", "test/e2e/harness fault cert"},
 	{11, "test/e2e/harness", ""},
+	{12, "test/load", "test/e2e/harness"},
+	{13, "test/load/bench", "test/load"},
 }
 
 // forTests may be imported by the tests of every room, whatever its floor: the one

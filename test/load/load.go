@@ -1,0 +1,104 @@
+// Package load promises figures of the whole engine that can be repeated: one Vault
+// server with raft storage on disk and a file audit device, this engine and the
+// built-in one mounted beside each other, the same load against both in turns, and a
+// report that holds every point or does not come at all. It starts its own server on
+// the loopback address and knows no other; loops end by count and by time.
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+	"time"
+
+	"vault-plugin-secrets-enterprise-pki/test/e2e/harness"
+)
+
+// Config says what is measured, and for how long.
+type Config struct {
+	// Run chooses works by name; nil for all.
+	Run *regexp.Regexp
+	// Duration is measured per point and engine, half of it in each of two slices.
+	Duration time.Duration
+	// Clients are the numbers of concurrent clients of sign.
+	Clients []int
+	// Revoked are the numbers of revoked certificates, ascending, at which revoke is
+	// measured; the CRL is rebuilt at the last.
+	Revoked []int
+	// Revocations is how many are measured per slice.
+	Revocations int
+	// Requests is how many different CSRs take turns.
+	Requests int
+	// Batch is the number of requests of one batch.
+	Batch int
+	// Plugin is the name of the binary in bin/.
+	Plugin string
+	// Progress gets a line per point.
+	Progress io.Writer
+}
+
+// pluginBinary is the name of the product's binary in bin/.
+const pluginBinary = "vault-plugin-secrets-enterprise-pki"
+
+// Full is what `make bench` runs: about eight minutes on two cores.
+func Full() Config {
+	return Config{
+		Duration: 5 * time.Second, Clients: []int{1, 8, 32, 64}, Revoked: []int{200, 3000, 25000},
+		Revocations: 12, Requests: 8192, Batch: 64, Plugin: pluginBinary, Progress: io.Discard,
+	}
+}
+
+// Quick runs every point for an instant, which shows that all of it works and says
+// nothing about speed.
+func Quick() Config {
+	return Config{
+		Duration: 100 * time.Millisecond, Clients: []int{1, 4}, Revoked: []int{3, 20},
+		Revocations: 2, Requests: 8, Batch: 4, Plugin: pluginBinary, Progress: io.Discard,
+	}
+}
+
+// Run starts the server, measures all works that are chosen and stops the server. A
+// request that fails ends the run: figures with errors in them mean nothing.
+func Run(ctx context.Context, config Config) (report Report, err error) {
+	cluster, err := harness.StartRaft(harness.Config{}, 1)
+	if err != nil {
+		return Report{}, err
+	}
+	defer func() { err = errors.Join(err, cluster.Stop()) }()
+	if err := cluster.Register(harness.PluginName, config.Plugin); err != nil {
+		return Report{}, err
+	}
+	b, err := newBench(config, cluster.Nodes[0])
+	if err != nil {
+		return Report{}, err
+	}
+	report.Machine = describeMachine()
+	for _, w := range works {
+		if config.Run != nil && !config.Run.MatchString(w.name) {
+			continue
+		}
+		for _, setting := range w.settings(config) {
+			result, err := w.measure(ctx, b, setting)
+			if err != nil {
+				return Report{}, fmt.Errorf("measuring %s at %d %s: %w", w.name, setting, w.unit, err)
+			}
+			report.Results = append(report.Results, result)
+			fmt.Fprintln(config.Progress, result)
+		}
+	}
+	return report, nil
+}
+
+// describeMachine names what figures depend on, without saying which machine it is.
+func describeMachine() Machine {
+	machine := Machine{Cores: runtime.NumCPU(), Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
+	if content, err := os.ReadFile("/proc/loadavg"); err == nil {
+		machine.LoadBefore, _, _ = strings.Cut(string(content), " ")
+	}
+	return machine
+}

@@ -1,0 +1,235 @@
+package load
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"golang.org/x/crypto/ocsp"
+)
+
+// figure is what a work is judged by.
+type figure string
+
+const (
+	byRate    figure = "rate"        // operations per second, ours over theirs
+	byLatency figure = "p50 latency" // theirs over ours
+)
+
+// work is one row of the table of architecture.md, measured at several settings.
+type work struct {
+	name     string
+	unit     string // of the settings
+	settings func(Config) []int
+	figure   figure
+	// target returns the ratio to reach at a setting, 0 where none is set.
+	target func(setting int) float64
+	// tasks prepares both engines and returns what they do at a setting.
+	tasks func(ctx context.Context, b *bench, setting int) (ours, builtIn task, err error)
+	// scarce works spend what was prepared, so they are bounded by count, have one
+	// client and do not warm up.
+	scarce bool
+}
+
+const (
+	signWork   = "sign"
+	batchWork  = "sign/:role/batch"
+	rsaWork    = "issue RSA-2048"
+	ocspWork   = "OCSP GET"
+	revokeWork = "revoke"
+	crlWork    = "CRL rebuild"
+)
+
+// works is the table of what is measured.
+var works = []work{
+	{name: signWork, unit: "clients", settings: clients, figure: byRate, target: signTarget, tasks: signTasks},
+	{name: batchWork, unit: "clients", settings: few(1, 8), figure: byRate, target: always(4), tasks: batchTasks},
+	{name: rsaWork, unit: "clients", settings: few(1, 8), figure: byLatency, target: always(10), tasks: rsaTasks},
+	{name: ocspWork, unit: "clients", settings: few(1, 32), figure: byRate, target: always(0), tasks: ocspTasks},
+	{name: revokeWork, unit: "revoked", settings: revoked, figure: byLatency, target: revokeTarget, tasks: revokeTasks, scarce: true},
+	{name: crlWork, unit: "revoked", settings: mostRevoked, figure: byLatency, target: always(0), tasks: crlTasks, scarce: true},
+}
+
+func clients(config Config) []int { return config.Clients }
+
+func revoked(config Config) []int { return config.Revoked }
+
+func mostRevoked(config Config) []int { return config.Revoked[len(config.Revoked)-1:] }
+
+func few(settings ...int) func(Config) []int { return func(Config) []int { return settings } }
+
+func always(ratio float64) func(int) float64 { return func(int) float64 { return ratio } }
+
+func signTarget(clients int) float64 {
+	switch clients {
+	case 1:
+		return 0.75 // an external plugin pays two more hops
+	case 32, 64:
+		return 1.2
+	}
+	return 0
+}
+
+func revokeTarget(revoked int) float64 {
+	switch revoked {
+	case 3000:
+		return 15
+	case 25000:
+		return 100
+	}
+	return 0
+}
+
+// measure prepares a work at a setting and compares the engines.
+func (w work) measure(ctx context.Context, b *bench, setting int) (Result, error) {
+	ours, builtIn, err := w.tasks(ctx, b, setting)
+	if err != nil {
+		return Result{}, fmt.Errorf("preparing: %w", err)
+	}
+	concurrent, warmUp, limit := setting, bound{duration: b.config.Duration / 5}, bound{duration: b.config.Duration / 2}
+	if w.scarce {
+		concurrent, warmUp, limit = 1, bound{}, bound{duration: 4 * b.config.Duration, count: b.config.Revocations}
+	}
+	result := Result{Work: w.name, Setting: setting, Unit: w.unit, Figure: string(w.figure), Target: w.target(setting)}
+	if result.Ours, result.BuiltIn, err = b.compare(ctx, ours, builtIn, concurrent, warmUp, limit); err != nil {
+		return Result{}, err
+	}
+	if result.Ours.Operations == 0 || result.BuiltIn.Operations == 0 {
+		return Result{}, fmt.Errorf("ours finished %d operations, the built-in engine %d", result.Ours.Operations, result.BuiltIn.Operations)
+	}
+	result.Ratio = result.Ours.Rate / result.BuiltIn.Rate
+	if w.figure == byLatency {
+		result.Ratio = result.BuiltIn.P50 / result.Ours.P50
+	}
+	return result, nil
+}
+
+func signTasks(ctx context.Context, b *bench, _ int) (ours, builtIn task, err error) {
+	mounts, err := b.shared(ctx)
+	if err != nil {
+		return task{}, task{}, err
+	}
+	return b.signTask(mounts.ours), b.signTask(mounts.builtIn), nil
+}
+
+func (b *bench) signTask(m *mount) task {
+	return task{units: 1, next: turns(b.signRequests(m)), check: m.checkSigned}
+}
+
+// checkSigned looks whether an answer holds a certificate that the root signed.
+func (m *mount) checkSigned(answer []byte) error {
+	var one signed
+	if err := decode(answer, &one); err != nil {
+		return err
+	}
+	return m.checkCertificate(one.Certificate)
+}
+
+func (m *mount) checkCertificate(text string) error {
+	root, err := certificateIn(m.authored)
+	if err != nil {
+		return err
+	}
+	leaf, err := certificateIn(text)
+	if err != nil {
+		return err
+	}
+	return leaf.CheckSignatureFrom(root)
+}
+
+// batchTasks compares batches of this engine with single requests of the built-in,
+// which has none, certificate by certificate.
+func batchTasks(ctx context.Context, b *bench, _ int) (ours, builtIn task, err error) {
+	mounts, err := b.shared(ctx)
+	if err != nil {
+		return task{}, task{}, err
+	}
+	var batch []map[string]any
+	for n := range b.config.Batch {
+		batch = append(batch, map[string]any{"csr": b.csrs[n%len(b.csrs)]})
+	}
+	check := func(answer []byte) error {
+		var many struct {
+			Responses []signed `json:"responses"`
+		}
+		if err := decode(answer, &many); err != nil {
+			return err
+		}
+		for _, one := range many.Responses {
+			if err := mounts.ours.checkCertificate(one.Certificate); err != nil {
+				return err
+			}
+		}
+		if len(many.Responses) != len(batch) {
+			return fmt.Errorf("a batch of %d was answered with %d certificates", len(batch), len(many.Responses))
+		}
+		return nil
+	}
+	whole := request{http.MethodPost, mounts.ours.path + "/sign/web/batch", encode(map[string]any{"requests": batch})}
+	return task{units: len(batch), next: turns([]request{whole}), check: check}, b.signTask(mounts.builtIn), nil
+}
+
+func rsaTasks(ctx context.Context, b *bench, _ int) (ours, builtIn task, err error) {
+	mounts, err := b.shared(ctx)
+	if err != nil {
+		return task{}, task{}, err
+	}
+	issue := func(m *mount) task {
+		body := encode(map[string]any{"common_name": "host.example.com"})
+		return task{units: 1, next: turns([]request{{http.MethodPost, m.path + "/issue/rsa", body}}), check: m.checkSigned}
+	}
+	return issue(mounts.ours), issue(mounts.builtIn), nil
+}
+
+// asked is how many certificates OCSP requests are about.
+const asked = 64
+
+func ocspTasks(ctx context.Context, b *bench, _ int) (ours, builtIn task, err error) {
+	mounts, err := b.shared(ctx)
+	if err != nil {
+		return task{}, task{}, err
+	}
+	if ours, err = b.ocspTask(ctx, mounts.ours); err != nil {
+		return task{}, task{}, err
+	}
+	builtIn, err = b.ocspTask(ctx, mounts.builtIn)
+	return ours, builtIn, err
+}
+
+func (b *bench) ocspTask(ctx context.Context, m *mount) (task, error) {
+	root, err := certificateIn(m.authored)
+	if err != nil {
+		return task{}, err
+	}
+	serials, err := b.stock(ctx, m, asked)
+	if err != nil {
+		return task{}, err
+	}
+	var requests []request
+	for _, text := range serials {
+		serial, err := serialNumber(text)
+		if err != nil {
+			return task{}, err
+		}
+		der, err := ocsp.CreateRequest(&x509.Certificate{SerialNumber: serial}, root, nil)
+		if err != nil {
+			return task{}, err
+		}
+		encoded := url.PathEscape(base64.StdEncoding.EncodeToString(der))
+		requests = append(requests, request{http.MethodGet, m.path + "/ocsp/" + encoded, nil})
+	}
+	check := func(answer []byte) error {
+		response, err := ocsp.ParseResponse(answer, root)
+		if err != nil {
+			return err
+		}
+		if response.Status != ocsp.Good {
+			return fmt.Errorf("the OCSP status of a good certificate is %d", response.Status)
+		}
+		return nil
+	}
+	return task{units: 1, next: turns(requests), check: check}, nil
+}
