@@ -181,12 +181,11 @@ func (m *mount) caRequest(subject caSubject, validity caValidity, config profile
 	}
 	names, err := subject.names()
 	return issue.CARequest{
-		Subject:     subject.subject(),
-		Names:       names,
-		Profile:     config,
-		TTL:         time.Duration(validity.TTL) * time.Second,
-		NotAfter:    notAfter,
-		MountTTL:    m.System().DefaultLeaseTTL(),
-		MountMaxTTL: m.System().MaxLeaseTTL(),
+		Subject:  subject.subject(),
+		Names:    names,
+		Profile:  config,
+		TTL:      time.Duration(validity.TTL) * time.Second,
+		NotAfter: notAfter,
+		Mount:    m.leases(),
 	}, err
 }

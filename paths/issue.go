@@ -201,13 +201,12 @@ func (m *mount) request(roleName, issuerRef string, ask certificateAsk, csr stri
 			SerialNumber:      ask.SerialNumber,
 			ExcludeCNFromSANs: ask.ExcludeCNFromSANs,
 		},
-		KeyType:     ask.KeyType,
-		KeyBits:     ask.KeyBits,
-		TTL:         time.Duration(ask.TTL) * time.Second,
-		NotAfter:    notAfter,
-		Note:        issue.Annotation{Owner: ask.Owner, Contacts: ask.Contacts, Metadata: ask.Metadata, Replaces: replaces},
-		MountTTL:    m.System().DefaultLeaseTTL(),
-		MountMaxTTL: m.System().MaxLeaseTTL(),
+		KeyType:  ask.KeyType,
+		KeyBits:  ask.KeyBits,
+		TTL:      time.Duration(ask.TTL) * time.Second,
+		NotAfter: notAfter,
+		Note:     issue.Annotation{Owner: ask.Owner, Contacts: ask.Contacts, Metadata: ask.Metadata, Replaces: replaces},
+		Mount:    m.leases(),
 	}
 	if csr != "" {
 		request.CSR = []byte(csr)

@@ -9,12 +9,18 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/revoke"
 )
 
 // leaseType is what leases of certificates are called in Vault's storage, as in the
 // built-in engine.
 const leaseType = "pki"
+
+// leases returns the mount's lease settings, which bound every certificate.
+func (m *mount) leases() profile.Leases {
+	return profile.Leases{Default: m.System().DefaultLeaseTTL(), Max: m.System().MaxLeaseTTL()}
+}
 
 func (m *mount) secrets() []*framework.Secret {
 	return []*framework.Secret{{Type: leaseType, Revoke: m.revokeLease}}

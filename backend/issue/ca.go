@@ -31,8 +31,7 @@ type CARequest struct {
 	Profile     profile.Config // kind root or subca, made from the request's fields
 	TTL         time.Duration
 	NotAfter    time.Time
-	// MountTTL and MountMaxTTL are the mount's lease settings.
-	MountTTL, MountMaxTTL time.Duration
+	Mount       profile.Leases
 }
 
 // Subordinate is what only a request for a CA below another one says.
@@ -63,7 +62,7 @@ func (s *Service) Root(ctx context.Context, request CARequest, who role.Identity
 	}
 	planned, err := compiled.Template(profile.Ask{
 		Subject: request.Subject, Names: request.Names, PublicKey: signer.Public(), TTL: request.TTL, NotAfter: request.NotAfter,
-		EngineKey: true, MountDefaultTTL: request.MountTTL, MountMaxTTL: request.MountMaxTTL,
+		EngineKey: true, Mount: request.Mount,
 	}, s.Now())
 	if err != nil {
 		return nil, nil, err
@@ -121,7 +120,7 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 	}
 	signed, warnings, err := s.signUnder(ctx, parent, compiled, profile.Ask{
 		Subject: request.Subject, Names: request.Names, PublicKey: csr.PublicKey, TTL: request.TTL, NotAfter: request.NotAfter,
-		SubjectKeyID: request.SubjectKeyID, MountDefaultTTL: request.MountTTL, MountMaxTTL: request.MountMaxTTL,
+		SubjectKeyID: request.SubjectKeyID, Mount: request.Mount,
 	}, who)
 	if err != nil {
 		return nil, err

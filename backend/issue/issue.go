@@ -16,6 +16,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/role"
 )
 
@@ -55,8 +56,7 @@ type Request struct {
 	// NotAfter is an absolute end; zero: from TTL.
 	NotAfter time.Time
 	Note     Annotation
-	// MountTTL and MountMaxTTL are the mount's lease settings.
-	MountTTL, MountMaxTTL time.Duration
+	Mount    profile.Leases
 }
 
 // Annotation is what the inventory remembers besides the certificate.

@@ -124,7 +124,7 @@ func (s *Service) template(ctx context.Context, request Request, who role.Identi
 		request.Names.CSR, ask = csr, profile.AskOf(csr)
 	}
 	ask.TTL, ask.NotAfter = request.TTL, request.NotAfter
-	ask.MountDefaultTTL, ask.MountMaxTTL = request.MountTTL, request.MountMaxTTL
+	ask.Mount = request.Mount
 	var err error
 	if ask.Subject, ask.Names, err = c.role.Names(request.Names, who); err != nil {
 		return nil, nil, err

@@ -32,11 +32,15 @@ type Ask struct {
 
 	TTL      time.Duration // 0: the profile's default
 	NotAfter time.Time     // zero: from TTL; both given is refused
-	// MountDefaultTTL and MountMaxTTL are the leases of the mount; 0: none.
-	MountDefaultTTL time.Duration
-	MountMaxTTL     time.Duration
+	Mount    Leases
 	// LeafNotAfter is what the issuer does with a certificate that would outlive it.
 	LeafNotAfter LeafNotAfter
+}
+
+// Leases are the lease settings of the mount, which lifetimes respect; 0: none.
+type Leases struct {
+	Default time.Duration
+	Max     time.Duration
 }
 
 // CSRAsk is what a CSR asked for beside names and key, as cert.Request holds it.

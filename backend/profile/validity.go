@@ -110,7 +110,7 @@ func (p *Profile) ttl(ask *Ask) time.Duration {
 	case p.config.DefaultTTL > 0:
 		return seconds(p.config.DefaultTTL)
 	}
-	return ask.MountDefaultTTL
+	return ask.Mount.Default
 }
 
 // ceiling returns the lowest of the limits of profile, schedule and mount; its at
@@ -125,8 +125,8 @@ func (p *Profile) ceiling(ask *Ask, notBefore, now time.Time) ceiling {
 	if p.config.MaxTTL > 0 {
 		lower("max_ttl", now.Add(seconds(p.config.MaxTTL)))
 	}
-	if ask.MountMaxTTL > 0 {
-		lower("the mount's max_lease_ttl", now.Add(ask.MountMaxTTL))
+	if ask.Mount.Max > 0 {
+		lower("the mount's max_lease_ttl", now.Add(ask.Mount.Max))
 	}
 	if !p.notAfter.IsZero() {
 		lower("the profile's not_after", p.notAfter)

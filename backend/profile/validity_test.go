@@ -26,7 +26,7 @@ func TestTime1_NotAfterBeyondALimitIsRefused(t *testing.T) {
 		"profile":  {func(c *profile.Config) { c.MaxTTL = 86400 }, func(*profile.Ask) {}, "max_ttl"},
 		"fixed":    {func(c *profile.Config) { c.NotAfter = "2027-01-01T00:00:00Z" }, func(*profile.Ask) {}, "not_after"},
 		"schedule": {func(c *profile.Config) { c.ValiditySchedule = "cabf_tls" }, func(*profile.Ask) {}, "validity_schedule"},
-		"mount":    {func(*profile.Config) {}, func(a *profile.Ask) { a.MountMaxTTL = 768 * time.Hour }, "the mount's max_lease_ttl"},
+		"mount":    {func(*profile.Config) {}, func(a *profile.Ask) { a.Mount.Max = 768 * time.Hour }, "the mount's max_lease_ttl"},
 		"issuer":   {func(*profile.Config) {}, func(a *profile.Ask) { a.Issuer = ending(now.AddDate(1, 0, 0)) }, "leaf_not_after_behavior"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,8 +55,8 @@ func TestTime1_LongTTLIsCutWithAWarning(t *testing.T) {
 		end    time.Time
 	}{
 		"profile": {func(c *profile.Config) { c.MaxTTL = 86400 }, func(*profile.Ask) {}, start.Add(day)},
-		"mount":   {func(*profile.Config) {}, func(a *profile.Ask) { a.MountMaxTTL = 2 * day }, start.Add(2 * day)},
-		"lowest":  {func(c *profile.Config) { c.MaxTTL = 3 * 86400 }, func(a *profile.Ask) { a.MountMaxTTL = day }, start.Add(day)},
+		"mount":   {func(*profile.Config) {}, func(a *profile.Ask) { a.Mount.Max = 2 * day }, start.Add(2 * day)},
+		"lowest":  {func(c *profile.Config) { c.MaxTTL = 3 * 86400 }, func(a *profile.Ask) { a.Mount.Max = day }, start.Add(day)},
 		"fixed":   {func(c *profile.Config) { c.NotAfter = "2026-12-01T00:00:00Z" }, func(*profile.Ask) {}, time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)},
 		"issuer": {func(*profile.Config) {}, func(a *profile.Ask) {
 			a.Issuer, a.LeafNotAfter = ending(now.AddDate(0, 1, 0)), profile.LeafTruncate
@@ -85,7 +85,7 @@ func TestTime1_NothingOutlivesItsLimits(t *testing.T) {
 		require.NoError(t, err)
 		request := ask()
 		request.TTL = time.Duration(hours.Draw(t, "ttl")) * time.Hour
-		request.MountMaxTTL = time.Duration(hours.Draw(t, "mount")) * time.Hour
+		request.Mount.Max = time.Duration(hours.Draw(t, "mount")) * time.Hour
 		request.Issuer = ending(now.Add(time.Duration(hours.Draw(t, "issuer")) * time.Hour))
 		if rapid.Bool().Draw(t, "truncate") {
 			request.LeafNotAfter = profile.LeafTruncate
@@ -98,7 +98,7 @@ func TestTime1_NothingOutlivesItsLimits(t *testing.T) {
 			return
 		}
 		c := made.Certificate
-		for _, limit := range []time.Duration{time.Duration(config.MaxTTL) * time.Second, request.MountMaxTTL} {
+		for _, limit := range []time.Duration{time.Duration(config.MaxTTL) * time.Second, request.Mount.Max} {
 			require.True(t, limit == 0 || !c.NotAfter.After(now.Add(limit)))
 		}
 		require.False(t, c.NotAfter.After(request.Issuer.NotAfter))
@@ -171,10 +171,10 @@ func TestDefaultsOfLifetime(t *testing.T) {
 		ask    func(*profile.Ask)
 		end    time.Time
 	}{
-		"profile":          {func(c *profile.Config) { c.DefaultTTL = 3600 }, func(a *profile.Ask) { a.MountDefaultTTL = day }, start.Add(time.Hour)},
-		"mount":            {func(*profile.Config) {}, func(a *profile.Ask) { a.MountDefaultTTL = day }, start.Add(day)},
-		"limit of profile": {func(c *profile.Config) { c.MaxTTL = 3600 }, func(a *profile.Ask) { a.MountDefaultTTL = day }, start.Add(time.Hour)},
-		"limit of mount":   {func(*profile.Config) {}, func(a *profile.Ask) { a.MountMaxTTL = day }, start.Add(day)},
+		"profile":          {func(c *profile.Config) { c.DefaultTTL = 3600 }, func(a *profile.Ask) { a.Mount.Default = day }, start.Add(time.Hour)},
+		"mount":            {func(*profile.Config) {}, func(a *profile.Ask) { a.Mount.Default = day }, start.Add(day)},
+		"limit of profile": {func(c *profile.Config) { c.MaxTTL = 3600 }, func(a *profile.Ask) { a.Mount.Default = day }, start.Add(time.Hour)},
+		"limit of mount":   {func(*profile.Config) {}, func(a *profile.Ask) { a.Mount.Max = day }, start.Add(day)},
 		"fixed end":        {func(c *profile.Config) { c.NotAfter = "2026-12-24T18:00:00+01:00" }, func(*profile.Ask) {}, time.Date(2026, 12, 24, 17, 0, 0, 0, time.UTC)},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -232,7 +232,7 @@ func (m mutation) result(t *testing.T, config role.Config) string {
 		names: role.Ask{CommonName: "web.example.com"},
 		who:   entity(map[string]string{"app": "shop"}),
 		profile: profile.Ask{
-			PublicKey: p256(), Issuer: issuer(), MountDefaultTTL: time.Hour, MountMaxTTL: 768 * time.Hour,
+			PublicKey: p256(), Issuer: issuer(), Mount: profile.Leases{Default: time.Hour, Max: 768 * time.Hour},
 		},
 	}
 	if m.request != nil {

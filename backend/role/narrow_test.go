@@ -163,7 +163,7 @@ func TestRoleWithoutProfileIsTheBuiltInOne(t *testing.T) {
 		c.AllowedDomains, c.AllowSubdomains, c.MaxTTL, c.KeyType = []string{"example.com"}, true, 72*3600, "any"
 		c.Organization = []string{"Example"}
 	})
-	ask := profile.Ask{PublicKey: p256(), Issuer: issuer(), TTL: 100 * time.Hour, MountMaxTTL: 768 * time.Hour}
+	ask := profile.Ask{PublicKey: p256(), Issuer: issuer(), TTL: 100 * time.Hour, Mount: profile.Leases{Max: 768 * time.Hour}}
 	ask.CSR = profile.CSRAsk{KeyUsage: x509.KeyUsageKeyEncipherment, ExtKeyUsage: []string{"1.3.6.1.5.5.7.3.3"}, Unknown: []string{"1.2.3"}}
 	var err error
 	request := role.Ask{CommonName: "a.example.com", CSR: csr(pkix.Name{Organization: []string{"Other"}}, cert.Names{})}
