@@ -173,6 +173,9 @@ func (n *snapshot) get(ref string) (*Issuer, error) {
 	if view, ok := n.byName[ref]; ok {
 		return view, nil
 	}
+	if !nameRule.MatchString(ref) { // whatever it is, it is not for a message
+		return nil, fault.New(fault.NotFound, "unable to find PKI issuer: the reference is neither an id nor a name")
+	}
 	// The words are those that clients of the built-in engine look for.
 	return nil, fault.New(fault.NotFound, "unable to find PKI issuer for reference: %s", ref)
 }

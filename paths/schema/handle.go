@@ -79,16 +79,16 @@ func flatten(ctx context.Context, req *logical.Request, err error) (*logical.Res
 	}
 	switch kind {
 	case fault.Invalid, fault.TooLarge:
-		return logical.ErrorResponse(err.Error()), logical.ErrInvalidRequest
+		return logical.ErrorResponse(Outward(err)), logical.ErrInvalidRequest
 	case fault.Denied:
-		return logical.ErrorResponse(err.Error()), logical.ErrPermissionDenied
+		return logical.ErrorResponse(Outward(err)), logical.ErrPermissionDenied
 	case fault.Throttled:
-		return logical.ErrorResponse(err.Error()), logical.ErrRateLimitQuotaExceeded
+		return logical.ErrorResponse(Outward(err)), logical.ErrRateLimitQuotaExceeded
 	case fault.ReadOnly:
 		// A standby's server forwards the request to the leader when it sees this.
 		return nil, logical.ErrReadOnly
 	case fault.NotFound, fault.Conflict, fault.Unavailable:
-		return nil, logical.CodedError(kind.HTTPStatus(), err.Error())
+		return nil, logical.CodedError(kind.HTTPStatus(), Outward(err))
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil, logical.CodedError(fault.Unavailable.HTTPStatus(), "the request was cancelled before it was answered")
@@ -99,10 +99,22 @@ func flatten(ctx context.Context, req *logical.Request, err error) (*logical.Res
 	return nil, logical.CodedError(http.StatusInternalServerError, Outward(err))
 }
 
+// maxMessage is the most bytes of a message: refusals repeat names, and a name may be
+// as long as the request.
+const maxMessage = 2 << 10
+
 // Outward is what a client reads of an error: its text or, of an internal one, the
 // chain of what was being done, without the last cause, which is not ours unless
-// package fault made it.
+// package fault made it. It is a sentence, however long the request was.
 func Outward(err error) string {
+	text := outward(err)
+	if len(text) > maxMessage {
+		return strings.ToValidUTF8(text[:maxMessage], "") + "..."
+	}
+	return text
+}
+
+func outward(err error) string {
 	if fault.KindOf(err) != fault.Internal {
 		return err.Error()
 	}
