@@ -31,10 +31,7 @@ type request struct {
 	basic bool // basicConstraints with CA:FALSE
 }
 
-var (
-	serverAuth = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 1}
-	clientAuth = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 2}
-)
+var serverAuth = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 1}
 
 // defaultUsages is what cert-manager puts into every CSR whose Certificate names no
 // usages, whatever the key is.

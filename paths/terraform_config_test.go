@@ -80,8 +80,13 @@ func TestTerraformConfig(t *testing.T) {
 		}
 		for path, refused := range map[string][]map[string]any{
 			"config/crl": {
-				{"enable_delta": true}, {"unified_crl": true}, {"unified_crl_on_existing_paths": true}, {"cross_cluster_revocation": true},
-				{"expiry": "soon"}, {"auto_rebuild": true, "expiry": "1h", "auto_rebuild_grace_period": "2h"}, {"max_crl_entries": -2},
+				{"enable_delta": true},
+				{"unified_crl": true},
+				{"unified_crl_on_existing_paths": true},
+				{"cross_cluster_revocation": true},
+				{"expiry": "soon"},
+				{"auto_rebuild": true, "expiry": "1h", "auto_rebuild_grace_period": "2h"},
+				{"max_crl_entries": -2},
 			},
 			"config/urls":    {{"ocsp_servers": "no url"}, {"delta_crl_distribution_points": "http://ca.example.com/delta"}},
 			"config/cluster": {{"path": "no url"}},

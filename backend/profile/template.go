@@ -176,7 +176,7 @@ func (p *Profile) setUsages(t *Template, ask *Ask, family cert.KeyType) error {
 	if len(extra) > 0 && p.config.CSRExtra != CSRDrop {
 		return fault.Field("csr", "asks for more than the profile gives: %s (csr_extra=refuse)", strings.Join(extra, ", "))
 	}
-	if dropped := append(extra, unserved...); len(dropped) > 0 {
+	if dropped := slices.Concat(extra, unserved); len(dropped) > 0 {
 		t.Warnings = append(t.Warnings, fmt.Sprintf("the CSR asked for more than the profile gives, which was dropped: %s", strings.Join(dropped, ", ")))
 	}
 	declared := p.usage.key | p.usage.optional&servedBy(ask.CSR.KeyUsage, family)

@@ -104,9 +104,18 @@ func TestCA2_NothingIsSignedThatTheChainForbids(t *testing.T) {
 				m.Write(t, path+"/issue/any", body{"common_name": "a.e.corp", "ip_sans": "10.1.1.1", "uri_sans": "https://a.e.corp/"}).Expect(http.StatusOK)
 				before++
 				for _, names := range []body{
-					{"common_name": "a.com"}, {"common_name": "ae.corp"}, {"common_name": "a.secret.e.corp"}, {"common_name": "*.e.corp", "alt_names": "secret.e.corp"},
-					{"alt_names": "a.com"}, {"ip_sans": "192.0.2.1"}, {"ip_sans": "2001:db8::1"}, {"alt_names": "x@evil.com"}, {"uri_sans": "https://evil.com/"},
-					{"uri_sans": "https://10.1.1.1/"}, {"uri_sans": "urn:x:y"}, {"common_name": "a.com", "exclude_cn_from_sans": true},
+					{"common_name": "a.com"},
+					{"common_name": "ae.corp"},
+					{"common_name": "a.secret.e.corp"},
+					{"common_name": "*.e.corp", "alt_names": "secret.e.corp"},
+					{"alt_names": "a.com"},
+					{"ip_sans": "192.0.2.1"},
+					{"ip_sans": "2001:db8::1"},
+					{"alt_names": "x@evil.com"},
+					{"uri_sans": "https://evil.com/"},
+					{"uri_sans": "https://10.1.1.1/"},
+					{"uri_sans": "urn:x:y"},
+					{"common_name": "a.com", "exclude_cn_from_sans": true},
 				} {
 					answer := m.Write(t, path+"/issue/any", names)
 					require.Equal(t, http.StatusBadRequest, answer.Status, "%s %v: %v", signer, names, answer.Data["certificate"])

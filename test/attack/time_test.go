@@ -25,14 +25,14 @@ func TestTime1_NothingOutlivesItsLimits(t *testing.T) {
 			shut(t, m, "web", name.with(body{"ttl": ttl}), "ttl")
 		}
 		cut := open(t, m, "web", name.with(body{"ttl": "8760h"}))
-		require.LessOrEqual(t, cut.NotAfter.Sub(time.Now()), 24*time.Hour)
+		require.LessOrEqual(t, time.Until(cut.NotAfter), 24*time.Hour)
 
 		// Without limits of the role, those of mount and issuer hold.
 		m.Write(t, "roles/long", webRole.with(body{"max_ttl": 0, "ttl": 0, "not_after": ""})).Expect(http.StatusOK)
 		m.System.MaxLeaseTTLVal = 48 * time.Hour
 		restart(t, m) // the mount's leases are remembered for some seconds
 		shut(t, m, "long", name.with(body{"not_after": far}), "max_lease_ttl")
-		require.LessOrEqual(t, open(t, m, "long", name.with(body{"ttl": "87600h"})).NotAfter.Sub(time.Now()), 48*time.Hour)
+		require.LessOrEqual(t, time.Until(open(t, m, "long", name.with(body{"ttl": "87600h"})).NotAfter), 48*time.Hour)
 		m.System.MaxLeaseTTLVal = 100 * 365 * 24 * time.Hour
 		restart(t, m)
 		shut(t, m, "long", name.with(body{"ttl": "200000h"}), "issuer")
