@@ -51,11 +51,12 @@ func (p person) setMetadata(t testing.TB, metadata fields) {
 }
 
 func TestAuthz3_RoleForAGroupRefusesEverybodyElse(t *testing.T) {
-	mount := softwareRoot(t, fields{"allowed_groups": "issuers-of-web"})
+	name := fmt.Sprintf("issuers-of-web-%d", policies.Add(1))
+	mount := softwareRoot(t, fields{"allowed_groups": name})
 	member, other := newPerson(t, "alice", mount), newPerson(t, "bob", mount)
-	group := text(t, write(t, "identity/group", fields{"name": "issuers-of-web", "member_entity_ids": []string{member.id}}), "id")
+	group := text(t, write(t, "identity/group", fields{"name": name, "member_entity_ids": []string{member.id}}), "id")
 	// A group whose name begins with the other's is another group.
-	write(t, "identity/group", fields{"name": "issuers-of-web-2", "member_entity_ids": []string{other.id}})
+	write(t, "identity/group", fields{"name": name + "-2", "member_entity_ids": []string{other.id}})
 
 	memberToken, otherToken := member.login(t), other.login(t)
 	orphan := tokenWith(t, `path "`+mount+`/*" { capabilities = ["update", "sudo"] }`)
@@ -63,8 +64,8 @@ func TestAuthz3_RoleForAGroupRefusesEverybodyElse(t *testing.T) {
 		return post(t, token, mount+"/issue/web", fields{"common_name": "a.example.com"})
 	}
 	issue(memberToken).data(t)
-	for name, token := range map[string]string{"another person": otherToken, "root": rootClient, "token without entity": orphan} {
-		t.Run(name, func(t *testing.T) {
+	for who, token := range map[string]string{"another person": otherToken, "root": rootClient, "token without entity": orphan} {
+		t.Run(who, func(t *testing.T) {
 			ask, sign := fields{"common_name": "a.example.com"}, fields{"csr": csr(t, "a.example.com")}
 			for path, body := range map[string]fields{
 				"issue/web": ask, "issuer/default/issue/web": ask, "roles/web/simulate": ask,
@@ -77,14 +78,14 @@ func TestAuthz3_RoleForAGroupRefusesEverybodyElse(t *testing.T) {
 		})
 	}
 
-	write(t, "identity/group/id/"+group, fields{"name": "issuers-of-web", "member_entity_ids": []string{}})
+	write(t, "identity/group/id/"+group, fields{"name": name, "member_entity_ids": []string{}})
 	issue(memberToken).refused(t, http.StatusForbidden, "allowed_groups")
 }
 
 func TestAuthz3_RoleForAnEntityRefusesEverybodyElse(t *testing.T) {
 	mount := softwareRoot(t, nil)
 	member, other := newPerson(t, "carol", mount), newPerson(t, "dave", mount)
-	write(t, mount+"/roles/web", fields{"allow_any_name": true, "key_type": "ec", "allowed_entities": member.id})
+	write(t, mount+"/roles/web", fields{"allow_any_name": true, "key_type": "ec", "ttl": "1h", "allowed_entities": member.id})
 	post(t, member.login(t), mount+"/issue/web", fields{"common_name": "a.example.com"}).data(t)
 	for _, token := range []string{other.login(t), rootClient} {
 		post(t, token, mount+"/issue/web", fields{"common_name": "a.example.com"}).refused(t, http.StatusForbidden, "allowed_entities")

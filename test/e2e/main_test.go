@@ -13,9 +13,7 @@ import (
 const (
 	rootToken    = "root-ca"
 	issuingToken = "issuing-ca"
-	remoteToken  = "remote"  // behind a p11-kit server, see remote
-	changedToken = "changed" // its PIN is changed by a test
-	secretToken  = "secret"  // has a PIN that nothing else contains
+	remoteToken  = "remote" // behind a p11-kit server, see remote
 )
 
 const plugin = "vault-plugin-secrets-enterprise-pki"
@@ -34,7 +32,7 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	remoteSocket = filepath.Join(dir, "socket")
 	return harness.Main(m, &vault, harness.Config{
-		Tokens:      []string{rootToken, issuingToken, remoteToken, changedToken, secretToken},
+		Tokens:      []string{rootToken, issuingToken, remoteToken},
 		Modules:     []string{remoteModule()},
 		Environment: []string{"P11_KIT_SERVER_ADDRESS=unix:path=" + remoteSocket},
 	})

@@ -25,7 +25,7 @@ func TestAllMountsShareOneProcess(t *testing.T) {
 func TestKilledPluginComesBack(t *testing.T) {
 	mount := vault.Mount(t)
 	vault.CLI(t, "path-help", mount+"/")
-	vault.KillPlugins(t, plugin)
+	crash(t)
 	until(t, "coming back", func() bool {
 		return vault.RunCLI(t, "path-help", mount+"/").Code == 0 && len(vault.Plugins(t, plugin)) == 1
 	})

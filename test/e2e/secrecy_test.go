@@ -16,8 +16,6 @@ import (
 
 	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/require"
-
-	"vault-plugin-secrets-enterprise-pki/test/e2e/harness"
 )
 
 // secrets collects what must not be found, each in the forms in which it could be.
@@ -92,9 +90,9 @@ func use(t testing.TB, mount string) secrets {
 	const pin, wrong = "pin-9f31c7ab5e", "pin-77d0e1c2aa"
 	seen.addText("PIN", pin)
 	seen.addText("wrong PIN", wrong)
-	vault.Tool(t, "pkcs11-tool", "--module", vault.Module(), "--token-label", secretToken, "--login", "--pin", harness.UserPIN, "--change-pin", "--new-pin", pin)
-	kill(t, mount) // SoftHSM reads a PIN that another process changed only when it is loaded
-	token := fields{"module": vault.Module(), "token_label": secretToken, "pin": wrong}
+	label := newToken(t, mount)
+	changePIN(t, mount, label, pin)
+	token := fields{"module": vault.Module(), "token_label": label, "pin": wrong}
 	require.Equal(t, http.StatusForbidden, post(t, rootClient, mount+"/hsm/main", token).Status)
 	token["pin"] = pin
 	write(t, mount+"/hsm/main", token)

@@ -23,6 +23,29 @@ func tokenRoot(t testing.TB, mount, module, label string) {
 	write(t, mount+"/roles/web", fields{"issuer_ref": "in-token", "allow_any_name": true, "key_type": "ec", "ttl": "1h"})
 }
 
+// newToken makes a token of the test's own and returns its label. SoftHSM shows a new
+// token, and a PIN that another process changed, only to those who load it after that.
+func newToken(t testing.TB, mount string) string {
+	t.Helper()
+	label := fmt.Sprintf("token-%d", policies.Add(1))
+	vault.NewToken(t, label)
+	reload(t, mount)
+	return label
+}
+
+func changePIN(t testing.TB, mount, label, pin string) {
+	t.Helper()
+	vault.Tool(t, "pkcs11-tool", "--module", vault.Module(), "--token-label", label, "--login", "--pin", harness.UserPIN, "--change-pin", "--new-pin", pin)
+	reload(t, mount)
+}
+
+// reload starts the plugin anew.
+func reload(t testing.TB, mount string) {
+	t.Helper()
+	get(t, anonymous, mount+"/ca") // a process to kill, if there is none
+	kill(t, mount)
+}
+
 func TestHSM1_WrongPINIsRefusedAndTheTokenIsNotLocked(t *testing.T) {
 	mount := vault.Mount(t)
 	settings := fields{"module": vault.Module(), "token_label": issuingToken, "pin": "wrong"}
@@ -47,10 +70,10 @@ func TestHSM1_WrongPINIsRefusedAndTheTokenIsNotLocked(t *testing.T) {
 // is offered once, or a token would lock itself.
 func TestHSM1_PINChangedElsewhereLatches(t *testing.T) {
 	mount := vault.Mount(t)
-	tokenRoot(t, mount, vault.Module(), changedToken)
+	label := newToken(t, mount)
+	tokenRoot(t, mount, vault.Module(), label)
 	const changed = "4321"
-	vault.Tool(t, "pkcs11-tool", "--module", vault.Module(), "--token-label", changedToken, "--login", "--pin", harness.UserPIN, "--change-pin", "--new-pin", changed)
-	kill(t, mount)
+	changePIN(t, mount, label, changed)
 
 	for range 5 {
 		a := post(t, rootClient, mount+"/issue/web", fields{"common_name": "a.example.com"})
@@ -62,11 +85,11 @@ func TestHSM1_PINChangedElsewhereLatches(t *testing.T) {
 	require.Equal(t, true, status["pin_latched"])
 	require.NotEmpty(t, status["last_error"])
 	slots := vault.Tool(t, "pkcs11-tool", "--module", vault.Module(), "--list-token-slots")
-	_, slot, _ := strings.Cut(slots, changedToken)
+	_, slot, _ := strings.Cut(slots, label)
 	slot, _, _ = strings.Cut(slot, "Slot ")
 	require.NotContains(t, slot, "locked")
 
-	write(t, mount+"/hsm/main", fields{"module": vault.Module(), "token_label": changedToken, "pin": changed})
+	write(t, mount+"/hsm/main", fields{"module": vault.Module(), "token_label": label, "pin": changed})
 	require.Equal(t, false, read(t, mount+"/hsm/main/status")["pin_latched"])
 	write(t, mount+"/issue/web", fields{"common_name": "a.example.com"})
 }
