@@ -188,3 +188,18 @@ func TestSignatureAlgorithm(t *testing.T) {
 	require.False(t, cert.SuitsKey(x509.SHA1WithRSA, cert.RSA))
 	require.False(t, cert.SuitsKey(0, cert.RSA))
 }
+
+func TestKeyUsageIsEncodedAsTheStandardLibraryDoes(t *testing.T) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	for usage := x509.KeyUsage(1); usage < 1<<9; usage++ {
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), KeyUsage: usage}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+		require.NoError(t, err)
+		made, err := x509.ParseCertificate(der)
+		require.NoError(t, err)
+		extension, err := cert.MarshalKeyUsage(usage)
+		require.NoError(t, err)
+		require.Contains(t, made.Extensions, extension, "%09b", usage)
+	}
+}
