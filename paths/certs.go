@@ -151,7 +151,7 @@ type found struct {
 func (m *mount) findCert(ctx context.Context, text string) (found, error) {
 	serial, err := cert.ParseSerial(text)
 	if err != nil {
-		return found{}, fault.Field("serial", "%w", err)
+		return found{}, err
 	}
 	record, err := m.engine.Ledger.Get(ctx, serial)
 	if err == nil {

@@ -3,6 +3,7 @@ package paths_test
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -110,5 +111,24 @@ func TestStepCA(t *testing.T) {
 		serial := strings.ReplaceAll(answer.Text("serial_number"), ":", "-")
 		m.Write(t, "revoke", map[string]any{"serial_number": serial}).Expect(http.StatusOK)
 		require.Positive(t, m.Read(t, "cert/"+serial, nil).Expect(http.StatusOK).Number("revocation_time"))
+	})
+}
+
+// vault pki issue sends one set of fields to both the request and the signature.
+func TestPKIIssueSendsTheSameFieldsTwice(t *testing.T) {
+	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
+		withRoot(t, m)
+		both := map[string]any{"common_name": "Below", "key_type": "ec", "key_bits": "384", "ttl": "100h", "max_path_length": "0"}
+		request := m.Write(t, "issuers/generate/intermediate/internal", both).Expect(http.StatusOK)
+		require.Len(t, request.Warnings, 2, "%v", request.Warnings)
+		signing := maps.Clone(both)
+		signing["csr"] = request.Text("csr")
+		signed := parsePEM(t, m.Write(t, "issuer/root/sign-intermediate", signing).Expect(http.StatusOK).Text("certificate"))
+		require.True(t, signed.MaxPathLenZero)
+		for field, value := range map[string]any{"key_type": "rsa", "key_bits": 256} {
+			other := maps.Clone(signing)
+			other[field] = value
+			require.Contains(t, m.Write(t, "issuer/root/sign-intermediate", other).Expect(http.StatusBadRequest).Errors[0], field)
+		}
 	})
 }

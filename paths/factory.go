@@ -32,6 +32,7 @@ ledger of everything that it signed.
 type mount struct {
 	*framework.Backend
 	engine *backend.Backend
+	now    func() time.Time
 	start  sync.Once
 }
 
@@ -46,7 +47,7 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 	if conf.System != nil {
 		setup.System = remember(conf.System, now)
 	}
-	m := &mount{engine: backend.New(backend.Config{
+	m := &mount{now: now, engine: backend.New(backend.Config{
 		Store: store{conf.StorageView},
 		Log:   setup.Logger,
 		Mount: conf.BackendUUID,

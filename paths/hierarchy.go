@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -24,37 +23,6 @@ a pending issuer until set-signed or import brings the certificate back. A bundl
 is checked as a whole and refused as a whole. A root can be made here too, for
 tests; one that others shall trust is made in a ceremony on a token of its own.
 `
-
-// requestBody is what a request for a CA certificate holds besides its key.
-type requestBody struct {
-	caSubject
-	caForm
-	Name                string   `json:"issuer_name" kind:"name" doc:"Name of the issuer to be."`
-	Profile             string   `json:"profile" doc:"Profile, of kind subca, that the certificate shall conform to, as name or name@version." max:"160"`
-	AddBasicConstraints bool     `json:"add_basic_constraints" doc:"Whether the request asks for CA:TRUE, for CAs above that need it."`
-	KeyUsage            []string `json:"key_usage" doc:"Key usages that the request asks for; empty for none."`
-	SignatureBits       int      `json:"signature_bits" enum:"0|256|384|512" default:"0" doc:"Bits of the SHA-2 hash with which an RSA key signs the request; 0 for 256."`
-}
-
-type requestInput struct {
-	caKey
-	requestBody
-}
-
-// crossInput asks for a certificate from another CA for a key that is in use.
-type crossInput struct {
-	KeyRef string `json:"key_ref" kind:"ref" default:"default" doc:"Id or name of the key, or default."`
-	requestBody
-}
-
-type requestAnswer struct {
-	CSR      string `json:"csr" doc:"The certificate request in the requested form."`
-	KeyID    string `json:"key_id" doc:"Id of the key."`
-	KeyName  string `json:"key_name" doc:"Name of the key."`
-	IssuerID string `json:"issuer_id" doc:"Id of the pending issuer."`
-	KeyHash  string `json:"key_sha256" doc:"SHA-256 of the SubjectPublicKeyInfo, hexadecimal with colons; compare it where the request is signed."`
-	State    string `json:"state" doc:"pending: the certificate is not there yet."`
-}
 
 type rootInput struct {
 	caKey
@@ -84,6 +52,8 @@ type subordinate struct {
 	caForm
 	CSR          string `json:"csr" kind:"pem" max:"65536" required:"true" doc:"Certificate request in PEM."`
 	SubjectKeyID string `json:"skid" max:"128" doc:"Subject key identifier, hexadecimal with or without colons, of a CA whose certificates name it by that already; empty takes it from the key."`
+	KeyType      string `json:"key_type" enum:"rsa|ec|ed25519" doc:"Type that the key of the request must have; without it, any."`
+	KeyBits      int    `json:"key_bits" min:"0" max:"8192" doc:"Size that the key of the request must have, in bits; 0 for any."`
 	UseCSRValues bool   `json:"use_csr_values" doc:"Whether subject and names come from the CSR instead of the request."`
 	Profile      string `json:"profile" max:"160" doc:"Profile, of kind subca, that decides what the certificate is, as name or name@version; exclusive with the fields that would."`
 }
@@ -139,69 +109,6 @@ func (m *mount) hierarchyPaths() []*framework.Path {
 		schema.Path("issuer/"+schema.Segment("issuer_ref")+"/sign-intermediate", "Sign a subordinate CA with a chosen issuer.", hierarchyHelp,
 			schema.Write("Sign a subordinate CA.", m.signIntermediateAtIssuer)),
 	}
-}
-
-func (m *mount) requestCA(ctx context.Context, _ *schema.Call, in requestInput) (requestAnswer, error) {
-	choice, err := in.choice()
-	if err != nil {
-		return requestAnswer{}, err
-	}
-	return m.requestWith(ctx, choice, in.requestBody)
-}
-
-func (m *mount) requestCross(ctx context.Context, _ *schema.Call, in crossInput) (requestAnswer, error) {
-	return m.requestWith(ctx, issuer.KeyChoice{Existing: in.KeyRef}, in.requestBody)
-}
-
-func (m *mount) requestWith(ctx context.Context, choice issuer.KeyChoice, in requestBody) (requestAnswer, error) {
-	if in.Profile != "" {
-		if _, err := m.subordinateProfile(ctx, in.Profile); err != nil {
-			return requestAnswer{}, err
-		}
-	}
-	request := issuer.PendingRequest{
-		Key: choice, Name: in.Name, Subject: in.subject(), Profile: in.Profile, AddBasicConstraints: in.AddBasicConstraints,
-		Signature: profile.Signature{HashBits: in.SignatureBits},
-	}
-	var err error
-	if request.Extensions, err = in.extensions(); err != nil {
-		return requestAnswer{}, err
-	}
-	pending, key, err := m.engine.Issuers.Generate(ctx, request)
-	if err != nil {
-		return requestAnswer{}, err
-	}
-	answer := requestAnswer{
-		CSR: cert.CSRPEM(pending.CSR()), KeyID: key.ID, KeyName: key.Name, IssuerID: pending.ID(),
-		KeyHash: cert.FingerprintOf(key.SPKI).String(), State: string(pending.State()),
-	}
-	if in.Format == "der" {
-		answer.CSR = base64DER(pending.CSR())
-	}
-	return answer, nil
-}
-
-// extensions returns what the request asks for.
-func (b requestBody) extensions() ([]pkix.Extension, error) {
-	var wanted []pkix.Extension
-	names, err := b.names()
-	if err != nil {
-		return nil, err
-	}
-	if names.Count() > 0 {
-		subject := b.subject()
-		san, err := cert.MarshalSAN(names, len(subject.ToRDNSequence()) == 0)
-		if err != nil {
-			return nil, err
-		}
-		wanted = append(wanted, san)
-	}
-	usage, err := profile.ParseKeyUsages("key_usage", b.KeyUsage)
-	if err != nil || usage == 0 {
-		return wanted, err
-	}
-	usages, err := cert.MarshalKeyUsage(usage)
-	return append(wanted, usages), err
 }
 
 // makeNextRoot is makeRoot with the name that root/replace looks for.
@@ -276,6 +183,9 @@ func (m *mount) signSubordinate(ctx context.Context, call *schema.Call, ref stri
 		return certificateAnswer{}, err
 	}
 	request.Issuer, request.CSR, request.UseCSR = ref, []byte(in.CSR), in.UseCSRValues
+	if err := in.checkKey(); err != nil {
+		return certificateAnswer{}, err
+	}
 	if request.SubjectKeyID, err = parseKeyID(in.SubjectKeyID); err != nil {
 		return certificateAnswer{}, err
 	}
@@ -285,6 +195,27 @@ func (m *mount) signSubordinate(ctx context.Context, call *schema.Call, ref stri
 		return certificateAnswer{}, err
 	}
 	return m.answerSubordinate(call, result, in.caForm)
+}
+
+// checkKey holds the key of the request to key_type and key_bits.
+func (s *subordinate) checkKey() error {
+	if s.KeyType == "" && s.KeyBits == 0 {
+		return nil
+	}
+	csr, err := cert.ParseCACSR([]byte(s.CSR))
+	if err != nil {
+		return err
+	}
+	spec, err := cert.KeySpecOf(csr.PublicKey)
+	switch {
+	case err != nil:
+		return err
+	case s.KeyType != "" && s.KeyType != string(spec.Type):
+		return fault.Field("key_type", "the key of the request is %s", spec)
+	case s.KeyBits != 0 && s.KeyBits != spec.Bits:
+		return fault.Field("key_bits", "the key of the request is %s", spec)
+	}
+	return nil
 }
 
 // answerSubordinate puts the new certificate first into its chain, as clients of

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/paths/schema"
 )
 
@@ -28,7 +29,7 @@ OCSP answers.
 const crlType = "application/pkix-crl"
 
 type crlAnswer struct {
-	CRL string `json:"crl" doc:"The CRL in PEM, empty while there is none."`
+	CRL string `json:"crl" doc:"The CRL in PEM."`
 }
 
 type rotateAnswer struct {
@@ -66,24 +67,53 @@ func nothing(contentType string) schema.Raw {
 	return schema.Raw{Status: http.StatusNoContent, ContentType: contentType}
 }
 
-// issuerCRL returns an issuer's CRL, nil when it has none.
-func (m *mount) issuerCRL(ctx context.Context, ref string) ([]byte, error) {
+// issuerCRL returns an issuer's CRL. One without a list, such as a root whose key is
+// elsewhere, is answered with status 500 and the built-in engine's words: its clients
+// take an empty list for a broken one.
+func (m *mount) issuerCRL(ctx context.Context, ref string) (list, error) {
 	i, err := m.published(ctx, ref)
 	if err != nil {
-		return nil, err
+		return list{}, err
 	}
-	der, _, err := m.engine.CRL.Get(ctx, i.ID())
-	return der, err
+	found, err := m.listOf(ctx, i.ID())
+	if err == nil && found.der == nil {
+		return list{}, fault.New(fault.Internal, "unable to find CRL for issuer: %s", i.ID())
+	}
+	return found, err
 }
 
-// defaultCRL returns the default issuer's CRL, nil when there is none.
-func (m *mount) defaultCRL(ctx context.Context) ([]byte, error) {
+// list is a CRL and how long it may be cached.
+type list struct {
+	der   []byte
+	cache string // Cache-Control
+}
+
+// listOf returns an issuer's CRL, the zero list when it has none.
+func (m *mount) listOf(ctx context.Context, id string) (list, error) {
+	der, head, err := m.engine.CRL.Get(ctx, id)
+	if err != nil || der == nil {
+		return list{}, err
+	}
+	return list{der: der, cache: m.until(head.NextUpdate)}, nil
+}
+
+// defaultCRL returns the default issuer's CRL, the zero list when there is none.
+func (m *mount) defaultCRL(ctx context.Context) (list, error) {
 	i, err := m.defaultIssuer(ctx)
 	if i == nil {
-		return nil, err
+		return list{}, err
 	}
-	der, _, err := m.engine.CRL.Get(ctx, i.ID())
-	return der, err
+	return m.listOf(ctx, i.ID())
+}
+
+// until is the Cache-Control of what is true until a time. A list is replaced when
+// something is revoked, so caches ask again after a minute at most.
+func (m *mount) until(end time.Time) string {
+	age := min(end.Sub(m.now()), time.Minute)
+	if age <= 0 {
+		return "no-store"
+	}
+	return fmt.Sprintf("public, max-age=%d, no-transform", age/time.Second)
 }
 
 func (m *mount) fetchCRL(ctx context.Context, _ *schema.Call, _ schema.None) (schema.Raw, error) {
@@ -103,30 +133,30 @@ func (m *mount) fetchIssuerCRLPEM(ctx context.Context, _ *schema.Call, in issuer
 }
 
 func (m *mount) readIssuerCRL(ctx context.Context, _ *schema.Call, in issuerRef) (crlAnswer, error) {
-	der, err := m.issuerCRL(ctx, in.Ref)
-	return crlAnswer{CRL: crlPEM(der)}, err
+	found, err := m.issuerCRL(ctx, in.Ref)
+	return crlAnswer{CRL: crlPEM(found.der)}, err
 }
 
 func (m *mount) readCertCRL(ctx context.Context, _ *schema.Call, _ schema.None) (*pemAnswer, error) {
-	der, err := m.defaultCRL(ctx)
-	if der == nil {
+	found, err := m.defaultCRL(ctx)
+	if found.der == nil {
 		return nil, err
 	}
-	return &pemAnswer{Certificate: crlPEM(der)}, nil
+	return &pemAnswer{Certificate: crlPEM(found.der)}, nil
 }
 
-func rawCRL(der []byte, err error) (schema.Raw, error) {
-	if der == nil {
+func rawCRL(found list, err error) (schema.Raw, error) {
+	if found.der == nil {
 		return nothing(crlType), err
 	}
-	return schema.Raw{ContentType: crlType, Body: der}, nil
+	return schema.Raw{ContentType: crlType, CacheControl: found.cache, Body: found.der}, nil
 }
 
-func rawCRLPEM(der []byte, err error) (schema.Raw, error) {
-	if der == nil {
+func rawCRLPEM(found list, err error) (schema.Raw, error) {
+	if found.der == nil {
 		return nothing("application/x-pem-file"), err
 	}
-	return schema.Raw{ContentType: "application/x-pem-file", Body: []byte(crlPEM(der))}, nil
+	return schema.Raw{ContentType: "application/x-pem-file", CacheControl: found.cache, Body: []byte(crlPEM(found.der))}, nil
 }
 
 func crlPEM(der []byte) string {

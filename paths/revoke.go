@@ -90,7 +90,7 @@ func (a revokeAsk) parse() (request revoke.Request, serial cert.Serial, err erro
 	}
 	if a.Serial != "" {
 		if serial, err = cert.ParseSerial(a.Serial); err != nil {
-			return request, "", fault.Field("serial_number", "%w", err)
+			return request, "", err
 		}
 	}
 	request.Comment = a.Comment

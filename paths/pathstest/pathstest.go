@@ -143,13 +143,14 @@ func (l *locked) Write(line []byte) (int, error) {
 
 // Answer is what a client would see.
 type Answer struct {
-	Status      int
-	Data        map[string]any
-	Errors      []string
-	Warnings    []string
-	Body        []byte // of answers that are not JSON
-	ContentType string
-	Response    *logical.Response // nil when there was none
+	Status       int
+	Data         map[string]any
+	Errors       []string
+	CacheControl string // of answers that are not JSON, "" for no-store
+	Warnings     []string
+	Body         []byte // of answers that are not JSON
+	ContentType  string
+	Response     *logical.Response // nil when there was none
 
 	t    testing.TB
 	path string
@@ -292,6 +293,7 @@ func answer(t testing.TB, req *logical.Request, response *logical.Response, err 
 	require.NoError(t, json.Unmarshal(encoded, &a.Data))
 	if contentType, raw := a.Data[logical.HTTPContentType].(string); raw {
 		a.ContentType = contentType
+		a.CacheControl, _ = a.Data[logical.HTTPCacheControlHeader].(string)
 		a.Status = int(a.Number(logical.HTTPStatusCode))
 		body, _ := a.Data[logical.HTTPRawBody].(string)
 		a.Body, err = base64.StdEncoding.DecodeString(body)
