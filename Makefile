@@ -1,7 +1,7 @@
 # Thin on purpose: each target is one script, so that what it does can be read and
 # run without make.
 
-.PHONY: demo dev build unit test check bench fuzz vault docs tools deps
+.PHONY: demo dev build unit test check bench fuzz soak vault docs tools deps
 
 demo: ## the whole story on this machine: token, root, issuing CA, certificate, CRL, OCSP
 	@scripts/demo
@@ -26,6 +26,9 @@ bench: ## the engine beside the built-in one, and its rooms; RUN, BENCH, QUICK: 
 
 fuzz: ## every fuzzer for FUZZTIME (30s)
 	@scripts/fuzz
+
+soak: ## kills plugin and Vault by chance under load for SOAK (30m), then checks that nothing is lost
+	@scripts/soak
 
 vault: ## bin/vault for the tests, unless VAULT_BIN or PATH has one
 	@scripts/vault

@@ -31,6 +31,7 @@ type Cluster struct {
 	AuditLog string
 
 	environment []string
+	settings    string
 	tokens      *softHSM
 	unsealKey   string
 }
@@ -51,7 +52,7 @@ func StartRaft(config Config, nodes int) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{Dir: dir, AuditLog: filepath.Join(dir, "audit.log"), environment: config.Environment}
+	c := &Cluster{Dir: dir, AuditLog: filepath.Join(dir, "audit.log"), environment: config.Environment, settings: config.Settings}
 	if err := c.start(config, binary, nodes); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting a raft cluster: %w\n%s", err, c.logs()), c.Stop())
 	}
@@ -125,7 +126,8 @@ listener "tcp" {
   cluster_address = %q
   tls_disable = true
 }
-`, s.Address, clusterAddress, s.pluginDir(), filepath.Join(s.Dir, "raft"), name, s.Address[len("http://"):], clusterAddress)
+%s
+`, s.Address, clusterAddress, s.pluginDir(), filepath.Join(s.Dir, "raft"), name, s.Address[len("http://"):], clusterAddress, c.settings)
 }
 
 // launch starts the process of a node, also again: its log grows.

@@ -32,6 +32,8 @@ type Config struct {
 	Environment []string
 	// Modules are paths of further PKCS#11 libraries that the plugin may load.
 	Modules []string
+	// Settings are further lines of the configuration file of a raft cluster's nodes.
+	Settings string
 }
 
 // Server is a running dev server: unsealed, storage in memory, one root token.

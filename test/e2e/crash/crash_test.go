@@ -1,0 +1,134 @@
+package crash_test
+
+import (
+	"math/big"
+	"net/http"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-enterprise-pki/test/e2e/harness"
+)
+
+// clients is how many clients there are.
+const clients = 6
+
+func number(text string) *big.Int {
+	n, _ := new(big.Int).SetString(text, 10)
+	return n
+}
+
+// underLoad has the clients receive so many certificates more, then does something to
+// the processes, while the load goes on, and waits until the engine signs again.
+func (s *site) underLoad(d *dice, more int, kill func()) {
+	s.t.Helper()
+	goal := s.book.count() + more
+	s.until("working", func() bool { return s.book.count() >= goal })
+	time.Sleep(d.within(300 * time.Millisecond))
+	killed := time.Now()
+	kill()
+	s.recover()
+	s.t.Logf("works again %s after the kill", time.Since(killed).Round(time.Millisecond))
+}
+
+// recover waits until the engine signs again, which it has to by itself.
+func (s *site) recover() {
+	s.t.Helper()
+	var made certificate
+	s.must(http.MethodPost, mount+"/issue/web", fields{"common_name": "recovered.example.com"}).decode(s.t, &made)
+	s.book.received(made.Serial, made.Certificate)
+}
+
+// killPlugin ends the plugin's process, once there is one.
+func (s *site) killPlugin(node *harness.Server) {
+	s.t.Helper()
+	s.until("having a plugin process", func() bool { return len(node.Plugins(s.t, plugin)) > 0 })
+	ids := node.Plugins(s.t, plugin)
+	for _, id := range ids {
+		// It may have ended since: what killed Vault a moment ago took it along.
+		if err := syscall.Kill(id, syscall.SIGKILL); err != nil {
+			require.ErrorIs(s.t, err, syscall.ESRCH)
+		}
+	}
+	s.until("ending", func() bool {
+		left := node.Plugins(s.t, plugin)
+		return !slices.ContainsFunc(ids, func(id int) bool { return slices.Contains(left, id) })
+	})
+}
+
+// killNode ends a node; its plugin has to end by itself, which Kill waits for.
+func (s *site) killNode(node *harness.Server) {
+	s.t.Helper()
+	require.NoError(s.t, s.cluster.Kill(node))
+	require.Empty(s.t, node.Children())
+}
+
+// restart starts a node again and unseals it: all that an operator does.
+func (s *site) restart(node *harness.Server) {
+	s.t.Helper()
+	require.NoError(s.t, s.cluster.Restart(node))
+}
+
+func seeded(t *testing.T) *dice {
+	t.Helper()
+	d := &dice{seed: newSeed()}
+	t.Logf("seed %s", d.seed)
+	return d
+}
+
+func TestCrash1_KilledPluginUnderLoad(t *testing.T) {
+	d := seeded(t)
+	s := newSite(t, 1)
+	l := s.begin(d, clients, 3000)
+	kill := func() { s.killPlugin(s.active()) }
+	s.underLoad(d, 150, kill)
+	s.underLoad(d, 150, func() {
+		kill()
+		for range 3 { // while it starts, loads and puts things in order
+			time.Sleep(d.within(300 * time.Millisecond))
+			kill()
+		}
+	})
+	s.underLoad(d, 150, kill)
+	l.stop()
+	s.check(0)
+	s.whole()
+	s.last()
+}
+
+func TestCrash1_KilledVaultUnderLoad(t *testing.T) {
+	d := seeded(t)
+	s := newSite(t, 1)
+	node := s.cluster.Nodes[0]
+	l := s.begin(d, clients, 3000)
+	for range 2 {
+		s.underLoad(d, 150, func() {
+			require.NotEmpty(t, node.Plugins(t, plugin))
+			s.killNode(node)
+			s.restart(node)
+		})
+	}
+	l.stop()
+	s.check(0)
+	s.whole()
+	s.last()
+}
+
+func TestCrash1_KilledActiveNodeAndTheNext(t *testing.T) {
+	d := seeded(t)
+	s := newSite(t, 3)
+	l := s.begin(d, clients, 3000)
+	for range 2 {
+		before := s.active()
+		s.underLoad(d, 150, func() { s.killNode(before) })
+		require.NotEqual(t, before.Address, s.active().Address)
+		s.restart(before)
+	}
+	l.stop()
+	s.check(0)
+	s.whole()
+	s.last()
+}
