@@ -82,7 +82,7 @@ func (m *mount) profilePaths() []*framework.Path {
 			schema.Delete("Take a profile out of use that no role uses.", m.deleteProfile)),
 		schema.Path(named+"/versions/?", "List the versions of a profile.", profileHelp,
 			schema.List("List the versions of a profile.", m.listVersions)),
-		schema.Path(named+"/versions/(?P<version>[0-9]{1,9})", "Read a version of a profile.", profileHelp,
+		schema.Path(named+"/versions/(?P<version>[1-9][0-9]{0,8})", "Read a version of a profile.", profileHelp,
 			schema.Read("Read one version of a profile.", m.readVersion)),
 		schema.Path(named+"/diff", "Compare two versions of a profile.", profileHelp,
 			schema.Read("Compare two versions of a profile.", m.diffVersions)),

@@ -160,7 +160,7 @@ func (c *Catalog) resolve(ctx context.Context, latest map[string]int, ref string
 	}
 	if hasPin {
 		n, err := strconv.Atoi(pinned)
-		if err != nil || n < 1 || n > version {
+		if err != nil || n < 1 || n > version || strconv.Itoa(n) != pinned {
 			return nil, 0, fault.New(fault.Invalid, "profile %s has versions 1 to %d, not %q", name, version, pinned)
 		}
 		version = n

@@ -60,29 +60,38 @@ func (s *Service) Root(ctx context.Context, request CARequest, who role.Identity
 	if err != nil {
 		return nil, nil, err
 	}
+	entry, draft, warnings, err := s.draftRoot(request, compiled, signer, who)
+	if err != nil {
+		s.Issuers.Discard(ctx, request.Key, key)
+		return nil, nil, err
+	}
+	signed, err := s.redeemCA(ctx, entry, func() (*sign.Draft, error) { return draft, nil })
+	if err != nil {
+		return nil, nil, err
+	}
+	root, err := s.Issuers.AddRoot(ctx, request.Name, key.ID, signed)
+	return root, warnings, err
+}
+
+// draftRoot takes a request for a root to a checked draft and its record.
+func (s *Service) draftRoot(request CARequest, compiled *profile.Profile, signer crypto.Signer, who role.Identity) (*caEntry, *sign.Draft, []string, error) {
 	planned, err := compiled.Template(profile.Ask{
 		Subject: request.Subject, Names: request.Names, PublicKey: signer.Public(), TTL: request.TTL, NotAfter: request.NotAfter,
 		EngineKey: true, Mount: request.Mount,
 	}, s.Now())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	algorithm, err := compiled.Signature().Algorithm(signer.Public())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	record, err := s.caRecord(planned.Certificate, signer.Public(), "", compiled, who)
+	entry, err := s.caRecord(planned.Certificate, signer.Public(), "", compiled, who)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	signed, err := s.redeemCA(ctx, record, func() (*sign.Draft, error) {
-		return sign.SelfDraft(planned.Certificate, signer, algorithm, lint.Check(catalog.LintPolicy(compiled)))
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	root, err := s.Issuers.AddRoot(ctx, request.Name, key.ID, signed)
-	return root, planned.Warnings, err
+	draft, err := sign.SelfDraft(planned.Certificate, signer, algorithm, lint.Check(catalog.LintPolicy(compiled)))
+	return entry, draft, planned.Warnings, err
 }
 
 // spelled is the profile of a subordinate CA whose request spells out what it shall be.

@@ -3,6 +3,7 @@ package issuer
 import (
 	"crypto/x509"
 	"regexp"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
@@ -38,8 +39,8 @@ func checkName(name string) error {
 	switch {
 	case name == DefaultRef || name == "self":
 		return fault.Field("issuer_name", "%q is reserved", name)
-	case !nameRule.MatchString(name):
-		return fault.Field("issuer_name", "must be up to 128 letters, digits, '_', '-' and '.', starting and ending with a letter, digit or '_'")
+	case !nameRule.MatchString(name) || strings.Contains(name, ".."):
+		return fault.Field("issuer_name", "must be up to 128 letters, digits, '_', '-' and '.', starting and ending with a letter, digit or '_', without '..'")
 	}
 	return nil
 }

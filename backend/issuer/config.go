@@ -188,8 +188,7 @@ func (n *snapshot) expand(list []string, i *Issuer) ([]string, error) {
 			strings.Contains(text, "{{cluster_aia_path}}") && n.cluster.AIAPath == "" {
 			return nil, fault.New(fault.Invalid, "URL %s needs a cluster path: write path and aia_path to config/cluster", text)
 		}
-		filled := strings.NewReplacer("{{issuer_id}}", i.ID(), "{{cluster_path}}", n.cluster.Path,
-			"{{cluster_aia_path}}", n.cluster.AIAPath).Replace(text)
+		filled := templates(i.ID(), n.cluster).Replace(text)
 		if err := checkURL("urls", filled); err != nil {
 			return nil, err
 		}
@@ -205,8 +204,8 @@ func checkURLs(issuing, crl, ocsp []string, templating bool) error {
 	}{{"issuing_certificates", issuing}, {"crl_distribution_points", crl}, {"ocsp_servers", ocsp}}
 	for _, list := range lists {
 		for _, text := range list.urls {
-			if templating && strings.Contains(text, "{{") {
-				continue // checked when it is filled in
+			if templating {
+				text = example.Replace(text)
 			}
 			if err := checkURL(list.field, text); err != nil {
 				return err
@@ -225,10 +224,27 @@ func checkDeltas(urls []string) error {
 	return nil
 }
 
+// templates fills in what a URL may leave open.
+func templates(id string, cluster Cluster) *strings.Replacer {
+	return strings.NewReplacer("{{issuer_id}}", id, "{{cluster_path}}", cluster.Path, "{{cluster_aia_path}}", cluster.AIAPath)
+}
+
+// example shows what a template will look like, so that a misspelled one is refused
+// when it is written and not when it is in a certificate.
+var example = templates("id", Cluster{Path: "https://host/v1/pki", AIAPath: "http://host/v1/pki"})
+
+// checkURL holds URLs to what an IA5String of a certificate may carry (RFC 5280
+// section 4.2.1.6) and every reader of it takes for the same.
 func checkURL(field, text string) error {
+	odd := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"<>\\^`{|}", r) }
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "ldap") {
+	switch {
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "ldap":
 		return fault.Field(field, "%q is not an http, https or ldap URL", text)
+	case u.User != nil:
+		return fault.Field(field, "must not hold a user or password")
+	case strings.ContainsFunc(text, odd):
+		return fault.Field(field, "%q must be a URL in plain ASCII, and its templates {{issuer_id}}, {{cluster_path}} or {{cluster_aia_path}}", text)
 	}
 	return nil
 }

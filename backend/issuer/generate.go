@@ -46,6 +46,17 @@ func (s *Set) Take(ctx context.Context, choice KeyChoice) (*keyring.Key, crypto.
 	return key, signer, nil
 }
 
+// Discard destroys a key that Take made for a CA that was then refused, so that what
+// is refused leaves nothing behind. An existing key stays.
+func (s *Set) Discard(ctx context.Context, choice KeyChoice, key *keyring.Key) {
+	if choice.Existing != "" {
+		return
+	}
+	if err := s.Ring.Destroy(context.WithoutCancel(ctx), key.ID); err != nil {
+		s.Log.Warn("the key of a refused CA could not be destroyed", "key", key.ID, "error", err)
+	}
+}
+
 // PendingRequest asks for a key and a certificate request to be signed outside.
 type PendingRequest struct {
 	Key     KeyChoice
@@ -69,18 +80,9 @@ func (s *Set) Generate(ctx context.Context, request PendingRequest) (*Issuer, *k
 	if err != nil {
 		return nil, nil, err
 	}
-	algorithm, err := request.Signature.Algorithm(signer.Public())
+	csr, err := request.sign(signer)
 	if err != nil {
-		return nil, nil, err
-	}
-	template := &x509.CertificateRequest{
-		Subject: request.Subject, ExtraExtensions: request.Extensions, SignatureAlgorithm: algorithm,
-	}
-	if request.AddBasicConstraints {
-		template.ExtraExtensions = append(template.ExtraExtensions, basicConstraintsCA)
-	}
-	csr, err := sign.Request(template, signer)
-	if err != nil {
+		s.Discard(ctx, request.Key, key)
 		return nil, nil, fmt.Errorf("signing request with key %s: %w", key.ID, err)
 	}
 	r := &record{
@@ -99,6 +101,19 @@ func (s *Set) Generate(ctx context.Context, request PendingRequest) (*Issuer, *k
 	}
 	pending, err := s.Get(ctx, r.ID)
 	return pending, key, err
+}
+
+// sign makes the CSR.
+func (r *PendingRequest) sign(signer crypto.Signer) ([]byte, error) {
+	algorithm, err := r.Signature.Algorithm(signer.Public())
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.CertificateRequest{Subject: r.Subject, ExtraExtensions: r.Extensions, SignatureAlgorithm: algorithm}
+	if r.AddBasicConstraints {
+		template.ExtraExtensions = append(template.ExtraExtensions, basicConstraintsCA)
+	}
+	return sign.Request(template, signer)
 }
 
 // basicConstraintsCA is CA:TRUE without a path length, critical (RFC 5280 4.2.1.9).

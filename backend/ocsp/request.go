@@ -134,7 +134,7 @@ func readCertID(raw cryptobyte.String) (CertID, Status) {
 	var fields, algorithm, oid cryptobyte.String
 	var name, key, serial cryptobyte.String
 	wellFormed := raw.ReadASN1(&fields, asn1.SEQUENCE) &&
-		fields.ReadASN1(&algorithm, asn1.SEQUENCE) && algorithm.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) &&
+		fields.ReadASN1(&algorithm, asn1.SEQUENCE) && algorithm.ReadASN1(&oid, asn1.OBJECT_IDENTIFIER) && plain(algorithm) &&
 		fields.ReadASN1(&name, asn1.OCTET_STRING) &&
 		fields.ReadASN1(&key, asn1.OCTET_STRING) &&
 		fields.ReadASN1(&serial, asn1.INTEGER) && fields.Empty() && minimal(serial)
@@ -152,6 +152,12 @@ func readCertID(raw cryptobyte.String) (CertID, Status) {
 		id.Serial = cert.Serial(magnitude)
 	}
 	return id, Successful
+}
+
+// plain reports whether the parameters of a hash algorithm are NULL or absent (RFC
+// 5754 section 2), so that one question has two spellings and not any number.
+func plain(parameters cryptobyte.String) bool {
+	return parameters.Empty() || bytes.Equal(parameters, []byte{5, 0})
 }
 
 // minimal reports whether an INTEGER's content has no octet too many (X.690
