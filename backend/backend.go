@@ -16,6 +16,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/issue"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
+	"vault-plugin-secrets-enterprise-pki/backend/keypool"
 	"vault-plugin-secrets-enterprise-pki/backend/keyring"
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
@@ -37,6 +38,7 @@ type Backend struct {
 	Issuers *issuer.Set
 	Catalog *catalog.Catalog
 	Ledger  *ledger.Ledger
+	Keys    *keypool.Pool
 	Issue   *issue.Service
 	Revoke  *revoke.Service
 	CRL     *crl.Service
@@ -66,7 +68,10 @@ func New(config Config) *Backend {
 		Store: config.Store, Log: config.Log, Now: config.Now,
 		Learnt: func(issuer string, reason cert.Reason) { b.CRL.Revoked(issuer, reason) },
 	})
-	b.Issue = issue.New(issue.Config{Catalog: b.Catalog, Issuers: b.Issuers, Ledger: b.Ledger, Log: config.Log, Now: config.Now})
+	b.Keys = keypool.New(keypool.Config{Store: config.Store, Log: config.Log, Now: config.Now})
+	b.Issue = issue.New(issue.Config{
+		Catalog: b.Catalog, Issuers: b.Issuers, Ledger: b.Ledger, Keys: b.Keys, Log: config.Log, Now: config.Now,
+	})
 	b.CRL = crl.New(crl.Config{Store: config.Store, Ledger: b.Ledger, Source: crlSource{b}, Log: config.Log, Now: config.Now})
 	b.OCSP = ocsp.New(ocsp.Config{Store: config.Store, Ledger: b.Ledger, Source: ocspSource{b}, Log: config.Log, Now: config.Now})
 	b.Revoke = revoke.New(revoke.Config{
@@ -151,5 +156,6 @@ func (b *Backend) ConfigureOCSP(ctx context.Context) error {
 func (b *Backend) Close() {
 	b.background.cancel()
 	b.CRL.Close()
+	b.Keys.Close()
 	b.Ring.Close()
 }

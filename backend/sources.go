@@ -173,6 +173,8 @@ func (b *Backend) Invalidate(key string) {
 		b.Issuers.Invalidate()
 	case "catalog":
 		b.Catalog.Invalidate()
+	case "keypool":
+		b.Keys.Invalidate()
 	case "crl":
 		b.CRL.Invalidate(key)
 	case "ocsp":

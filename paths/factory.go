@@ -85,6 +85,7 @@ func (m *mount) paths() []*framework.Path {
 		m.keyPaths(),
 		m.tokenPaths(),
 		m.configPaths(),
+		m.keypoolPaths(),
 	)
 }
 

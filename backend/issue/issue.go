@@ -15,6 +15,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/catalog"
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
+	"vault-plugin-secrets-enterprise-pki/backend/keypool"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/role"
@@ -32,6 +33,7 @@ type Config struct {
 	Catalog *catalog.Catalog
 	Issuers *issuer.Set
 	Ledger  *ledger.Ledger
+	Keys    *keypool.Pool // of issue requests
 	Log     hclog.Logger
 	Now     func() time.Time
 }

@@ -19,6 +19,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fsck"
 	"vault-plugin-secrets-enterprise-pki/backend/issue"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
+	"vault-plugin-secrets-enterprise-pki/backend/keypool"
 	"vault-plugin-secrets-enterprise-pki/backend/keyring"
 	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
@@ -44,7 +45,9 @@ func open(t *testing.T, store *kvtest.Store) *mount {
 	m.issuers = issuer.New(issuer.Config{Store: store, Ring: keyring.New(keyring.Config{Store: store, Log: log, Mount: "test"}), Log: log, Now: clock})
 	m.ledger = ledger.New(ledger.Config{Store: store, Log: log, Now: clock})
 	require.NoError(t, m.ledger.Load(context.Background()))
-	m.issue = issue.New(issue.Config{Catalog: m.catalog, Issuers: m.issuers, Ledger: m.ledger, Log: log, Now: clock})
+	keys := keypool.New(keypool.Config{Store: store, Log: log, Now: clock})
+	t.Cleanup(keys.Close)
+	m.issue = issue.New(issue.Config{Catalog: m.catalog, Issuers: m.issuers, Ledger: m.ledger, Keys: keys, Log: log, Now: clock})
 	return m
 }
 

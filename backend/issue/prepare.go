@@ -35,6 +35,7 @@ func missingCSR() error { return fault.Field("csr", "must not be empty") }
 // prepare takes a request through role, profile and lints to a draft. It reads
 // snapshots only: no storage operation once they are loaded.
 func (s *Service) prepare(ctx context.Context, request Request, who role.Identity, serial cert.Serial) (*candidate, error) {
+	s.Keys.Touch()
 	c := &candidate{}
 	var err error
 	c.role, err = s.Catalog.Role(ctx, request.Role)
@@ -135,7 +136,7 @@ func (s *Service) template(ctx context.Context, request Request, who role.Identi
 		return nil, nil, err
 	}
 	if ask.EngineKey {
-		if c.key, err = c.makeKey(request); err != nil {
+		if c.key, err = s.makeKey(ctx, c, request); err != nil {
 			return nil, nil, err
 		}
 		ask.PublicKey = c.key.Public()
@@ -150,14 +151,14 @@ func (s *Service) template(ctx context.Context, request Request, who role.Identi
 
 // makeKey generates the key of an issue request: the algorithm asked for when role
 // and profile allow it, otherwise their first.
-func (c *candidate) makeKey(request Request) (crypto.Signer, error) {
+func (s *Service) makeKey(ctx context.Context, c *candidate, request Request) (crypto.Signer, error) {
 	spec, err := c.role.EngineKey(request.KeyType, request.KeyBits)
 	if err != nil {
 		return nil, err
 	}
-	key, err := cert.GenerateKey(spec)
+	key, err := s.Keys.Take(ctx, spec)
 	if err != nil {
-		return nil, fmt.Errorf("generating %s key: %w", spec, err)
+		return nil, fmt.Errorf("making %s key: %w", spec, err)
 	}
 	return key, nil
 }

@@ -13,6 +13,8 @@ const (
 	ConfigURLs     = "config/urls"
 	ConfigCluster  = "config/cluster"
 	ConfigCRL      = "config/crl"
+	ConfigKeyPool  = "config/keypool"
+	ConfigAutoTidy = "config/auto-tidy"
 	Token          = "hsm/"             // hsm/<name>
 	Key            = "key/"             // key/<id>
 	Issuer         = "issuer/"          // issuer/<id>
@@ -26,6 +28,8 @@ const (
 	CRLHead        = "crl-head/"        // crl-head/<issuer>
 	CRLBody        = "crl-body/"        // crl-body/<issuer>/<number>/<chunk>
 	Responder      = "responder/"       // responder/<issuer>: delegated OCSP signer
+	TidyHorizon    = "tidy/horizon"     // what was removed from the ledger
+	TidyRun        = "tidy/run"         // the last run
 )
 
 // Row describes one prefix.
@@ -43,6 +47,8 @@ var Table = []Row{
 	{ConfigURLs, "issuer", "catalog", false},
 	{ConfigCluster, "issuer", "catalog", false},
 	{ConfigCRL, "crl", "crl", false},
+	{ConfigKeyPool, "keypool", "keypool", false},
+	{ConfigAutoTidy, "tidy", "tidy", false},
 	{Token, "keyring", "catalog", true},
 	{Key, "keyring", "catalog", true},
 	{Issuer, "issuer", "catalog", true},
@@ -56,6 +62,8 @@ var Table = []Row{
 	{CRLHead, "crl", "crl", true},
 	{CRLBody, "crl", "", false},
 	{Responder, "ocsp", "ocsp", true},
+	{TidyHorizon, "ledger", "ledger", false},
+	{TidyRun, "tidy", "tidy", false},
 }
 
 // Find returns the row that covers a storage key, and whether there is one.

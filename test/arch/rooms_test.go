@@ -31,6 +31,7 @@ var rooms = []room{
 
 	{3, "backend/hsm/hsmtest", "fault cert hsm"},
 	{3, "backend/role", "fault cert profile"},
+	{3, "backend/keypool", "fault cert kv layout"},
 	{3, "backend/keyring", "fault cert kv layout hsm"},
 	{3, "backend/ledger", "fault cert kv layout"},
 
@@ -38,7 +39,7 @@ var rooms = []room{
 
 	{5, "backend/catalog", "fault cert kv layout profile lint sign role keyring issuer"},
 
-	{6, "backend/issue", "fault cert profile lint sign role keyring ledger issuer catalog"},
+	{6, "backend/issue", "fault cert profile lint sign role keypool keyring ledger issuer catalog"},
 	{6, "backend/revoke", "fault cert keyring ledger issuer catalog"},
 	{6, "backend/crl", "fault cert kv layout lint sign ledger"},
 	{6, "backend/ocsp", "fault cert kv layout profile lint sign ledger"},
@@ -46,11 +47,11 @@ var rooms = []room{
 	{7, "backend/ceremony", "fault cert profile lint sign hsm crl"},
 	{7, "backend/fsck", "fault cert kv layout profile lint sign role keyring ledger issuer catalog crl ocsp"},
 
-	{8, "backend", "fault cert kv layout profile lint sign role hsm keyring ledger issuer catalog issue revoke crl ocsp fsck"},
+	{8, "backend", "fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp fsck"},
 
 	{9, "paths/schema", "fault cert"},
 
-	{10, "paths", "backend paths/schema fault cert kv layout profile lint sign role hsm keyring ledger issuer catalog issue revoke crl ocsp fsck"},
+	{10, "paths", "backend paths/schema fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp fsck"},
 
 	{11, "cmd/vault-plugin-secrets-enterprise-pki", "paths"},
 	{11, "cmd/pki-ceremony", "ceremony fault cert profile lint sign hsm crl"},

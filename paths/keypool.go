@@ -1,0 +1,38 @@
+package paths
+
+import (
+	"context"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-enterprise-pki/backend/keypool"
+	"vault-plugin-secrets-enterprise-pki/paths/schema"
+)
+
+const keypoolHelp = `
+Finding the primes of an RSA key takes a tenth of a second and more. While the mount
+is idle, keys are made ahead for issue requests and kept in memory, so that a burst
+does not wait. A size is filled once a key of it was asked for.
+`
+
+func (m *mount) keypoolPaths() []*framework.Path {
+	return []*framework.Path{
+		schema.Path("config/keypool", "Set how many RSA keys are kept ready.", keypoolHelp,
+			schema.Read("Read how many RSA keys are kept ready.", m.readKeyPool),
+			schema.Write("Change how many RSA keys are kept ready.", m.writeKeyPool),
+			schema.Patch("Change how many RSA keys are kept ready.", m.writeKeyPool)),
+	}
+}
+
+func (m *mount) readKeyPool(ctx context.Context, _ *schema.Call, _ schema.None) (keypool.Settings, error) {
+	return m.engine.Keys.Settings(ctx)
+}
+
+func (m *mount) writeKeyPool(ctx context.Context, call *schema.Call, in keypool.Settings) (keypool.Settings, error) {
+	old, err := m.engine.Keys.Settings(ctx)
+	if err != nil {
+		return keypool.Settings{}, err
+	}
+	settings := schema.Merge(old, in, call.Given)
+	return settings, m.engine.Keys.PutSettings(ctx, settings)
+}
