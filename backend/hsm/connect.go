@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,21 +16,39 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
+// identity is what tells the tokens of a library apart. Not all makers number
+// their tokens: those of tpm2-pkcs11 all have the serial number 0.
+type identity struct{ label, serial string }
+
+// identityOf returns the identity that a token shows.
+func identityOf(info pkcs11.TokenInfo) identity { return identity{info.Label, info.SerialNumber} }
+
+// String names the token for a message.
+func (i identity) String() string { return fmt.Sprintf("%q (%s)", i.label, i.serial) }
+
 // target is a token to connect to, and how.
 type target struct {
-	label, serial string // one of them
-	sessions      int
-	timeout       time.Duration
-	pin           string
-	how           manner
+	identity // an operator gives one half, a token that was open before has both
+	sessions int
+	timeout  time.Duration
+	pin      string
+	how      manner
 }
 
 // String names the token for a message.
 func (t target) String() string {
-	if t.serial != "" {
+	switch {
+	case t.label == "":
 		return "token_serial " + t.serial
+	case t.serial == "":
+		return fmt.Sprintf("token_label %q", t.label)
 	}
-	return fmt.Sprintf("token_label %q", t.label)
+	return "token " + t.identity.String()
+}
+
+// means reports whether the target is the token that shows info.
+func (t target) means(info pkcs11.TokenInfo) bool {
+	return (t.label == "" || t.label == info.Label) && (t.serial == "" || t.serial == info.SerialNumber)
 }
 
 // errAbsent says that the library shows no such token.
@@ -65,10 +84,10 @@ const (
 )
 
 // mayPass reports whether opening may succeed a little later: not when the config
-// or the PIN is refused.
+// or the PIN is refused or locked.
 func mayPass(err error) bool {
 	kind := fault.KindOf(err)
-	return kind == fault.Unavailable || kind == fault.Internal
+	return (kind == fault.Unavailable || kind == fault.Internal) && classOf(err) != locked
 }
 
 // connectOnce is one attempt of connect.
@@ -90,7 +109,7 @@ func (l *library) connectOnce(t target, rescan manner) (*conn, error) {
 	if c.ctx, err = l.dialLoggedIn(c, t); err != nil {
 		l.close(c)
 		if classOf(err) == pin {
-			return nil, l.refuse(c.info.SerialNumber, t.pin, err)
+			return nil, l.refuse(identityOf(c.info), t.pin, err)
 		}
 		return nil, fault.New(fault.Unavailable, "opening %s with %s: %w", t, l.path, err)
 	}
@@ -113,9 +132,11 @@ func (l *library) mayRescan(how manner) bool {
 // first. It does not log in: crypto11 cannot tell a wrong PIN from a right one
 // when somebody is logged in, nor which of two tokens with one label is meant.
 func (l *library) dial(t target) (*crypto11.Context, error) {
-	return crypto11.Configure(&crypto11.Config{
-		Path: l.path, TokenLabel: t.label, TokenSerial: t.serial, LoginNotSupported: true,
-	})
+	config := &crypto11.Config{Path: l.path, TokenSerial: t.serial, LoginNotSupported: true}
+	if t.serial == "" {
+		config.TokenLabel = t.label
+	}
+	return crypto11.Configure(config)
 }
 
 // dialLoggedIn opens the crypto11 context that works, with a PIN that the token has
@@ -123,11 +144,19 @@ func (l *library) dial(t target) (*crypto11.Context, error) {
 // it logged in. Remoting modules take every binding for an application of its own;
 // there this is a second login.
 func (l *library) dialLoggedIn(c *conn, t target) (*crypto11.Context, error) {
-	return crypto11.Configure(&crypto11.Config{
-		Path: l.path, TokenSerial: c.info.SerialNumber, Pin: t.pin,
+	config := &crypto11.Config{
+		Path: l.path, Pin: t.pin,
 		MaxSessions: pooledSessions(t.sessions) + 1, PoolWaitTimeout: t.timeout,
 		LoginNotSupported: c.info.Flags&pkcs11.CKF_LOGIN_REQUIRED == 0,
-	})
+	}
+	if c.numbered {
+		config.TokenSerial = c.info.SerialNumber
+	} else {
+		// The library runs, so its slots stay where they are.
+		slot := int(c.slot)
+		config.SlotNumber = &slot
+	}
+	return crypto11.Configure(config)
 }
 
 // directSessions and pooledSessions divide the sessions of a token: one keeps the
@@ -153,11 +182,15 @@ func (l *library) attach(t target) (*conn, error) {
 
 // attachTo is attach on an initialised library.
 func (l *library) attachTo(t target) (*conn, error) {
-	slot, info, err := l.slotOf(t)
+	at, err := l.slotOf(t)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{lib: l, slot: slot, info: info, mech: map[uint]bool{}, probing: new(sync.Mutex)}
+	slot, info := at.slot, at.info
+	c := &conn{lib: l, position: at, mech: map[uint]bool{}, probing: new(sync.Mutex)}
+	if c.dialect, err = l.dialect(); err != nil {
+		return nil, fault.New(fault.Unavailable, "asking who made %s: %w", l.path, err)
+	}
 	mechanisms, err := l.raw.GetMechanismList(slot)
 	if err != nil {
 		return nil, fault.New(fault.Unavailable, "listing mechanisms of %s: %w", t, err)
@@ -194,32 +227,55 @@ func (l *library) session(slot uint) (pkcs11.SessionHandle, error) {
 	return l.raw.OpenSession(slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
 }
 
-// slotOf returns the slot of the only token that the target describes. Slot
-// numbers move between initialisations; labels may be given twice.
-func (l *library) slotOf(t target) (uint, pkcs11.TokenInfo, error) {
+// position is where a token is.
+type position struct {
+	slot     uint
+	info     pkcs11.TokenInfo
+	numbered bool // no other slot shows its serial number
+}
+
+// slotOf returns the position of the only token that the target describes. Slot
+// numbers move between initialisations; labels may be given twice, and some makers
+// give all tokens one serial number.
+func (l *library) slotOf(t target) (position, error) {
 	slots, err := l.raw.GetSlotList(true)
 	if err != nil {
-		return 0, pkcs11.TokenInfo{}, fault.New(fault.Unavailable, "listing the slots of %s: %w", l.path, err)
+		return position{}, fault.New(fault.Unavailable, "listing the slots of %s: %w", l.path, err)
 	}
-	var slot uint
-	var found []pkcs11.TokenInfo
-	for _, candidate := range slots {
-		info, err := l.raw.GetTokenInfo(candidate)
+	var found []position
+	serials := map[string]int{}
+	for _, slot := range slots {
+		info, err := l.raw.GetTokenInfo(slot)
 		if err != nil {
 			continue // a slot with a broken token must not hide the others
 		}
-		if t.serial != "" && info.SerialNumber == t.serial || t.serial == "" && info.Label == t.label {
-			slot, found = candidate, append(found, info)
+		serials[info.SerialNumber]++
+		if t.means(info) {
+			found = append(found, position{slot: slot, info: info})
 		}
 	}
-	switch {
-	case len(found) == 0:
-		return 0, pkcs11.TokenInfo{}, fault.New(fault.Unavailable, "opening %s with %s: %w", t, l.path, errAbsent)
-	case len(found) > 1 && t.serial == "":
-		return 0, pkcs11.TokenInfo{}, fault.FieldOf(fault.Conflict, "token_label",
-			"%d tokens have the label %q; use token_serial to say which: %s or %s", len(found), t.label, found[0].SerialNumber, found[1].SerialNumber)
-	case len(found) > 1:
-		return 0, pkcs11.TokenInfo{}, fault.FieldOf(fault.Conflict, "token_serial", "%d tokens have the serial number %s", len(found), t.serial)
+	if len(found) > 1 { // a token to be made may show the serial number of one that is
+		found = slices.DeleteFunc(found, func(p position) bool { return p.info.Flags&pkcs11.CKF_TOKEN_INITIALIZED == 0 })
 	}
-	return slot, found[0], nil
+	switch len(found) {
+	case 0:
+		return position{}, fault.New(fault.Unavailable, "opening %s with %s: %w", t, l.path, errAbsent)
+	case 1:
+		found[0].numbered = serials[found[0].info.SerialNumber] == 1
+		return found[0], nil
+	}
+	return position{}, t.ambiguous(identityOf(found[0].info), identityOf(found[1].info))
+}
+
+// ambiguous refuses a target that two tokens fit, and says how to tell them apart.
+func (t target) ambiguous(a, b identity) error {
+	switch {
+	case a == b:
+		return fault.FieldOf(fault.Conflict, "token_label", "several tokens are %s; they must differ in label or serial number", a)
+	case t.serial == "":
+		return fault.FieldOf(fault.Conflict, "token_label",
+			"several tokens have the label %q; use token_serial to say which: %s or %s", t.label, a.serial, b.serial)
+	}
+	return fault.FieldOf(fault.Conflict, "token_serial",
+		"several tokens have the serial number %s; use token_label to say which: %q or %q", t.serial, a.label, b.label)
 }

@@ -5,7 +5,6 @@ package hsm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
@@ -15,8 +14,7 @@ import (
 // connections. Fields below the blank line are guarded by lib.mu.
 type device struct {
 	lib      *library
-	serial   string
-	label    string
+	identity identity
 	sessions int
 	timeout  time.Duration
 
@@ -30,7 +28,7 @@ type device struct {
 }
 
 // name identifies the token in messages.
-func (d *device) name() string { return fmt.Sprintf("%q (%s)", d.label, d.serial) }
+func (d *device) name() string { return d.identity.String() }
 
 // mode says how a call shares the token.
 type mode uint8
@@ -74,14 +72,37 @@ func ask[T any](ctx context.Context, d *device, m mode, times int, call func(*co
 		if err == nil {
 			return value, nil
 		}
-		if classOf(err) == loss {
-			d.lib.lose(c, err)
-		}
-		again := errors.Is(err, errReplaced) || classOf(err) == loss && m != alone
+		lost := d.judge(ctx, c, err)
+		again := errors.Is(err, errReplaced) || lost && m != alone
 		if !again || attempt == 3 {
 			return zero, d.note(err)
 		}
 	}
+}
+
+// judge reports whether the connection is lost, given the error of a call, and
+// marks the loss. Some modules tell with one value that the token is gone and that
+// one key is of no use. So such a value is a loss when the token does not answer
+// either; when it does, the library is opened again once in doubtPause, in case its
+// memory or the token's is full, but no key that fails takes all tokens along.
+func (d *device) judge(ctx context.Context, c *conn, err error) bool {
+	switch classOf(err) {
+	case loss:
+	case suspect:
+		_, silent := run(ctx, d.lib, d.op(direct, c, 1), func() (struct{}, error) {
+			if !d.holds(c) {
+				return struct{}{}, errReplaced
+			}
+			return struct{}{}, c.answers()
+		})
+		if silent == nil && !d.lib.mayDoubt() {
+			return false
+		}
+	default:
+		return false
+	}
+	d.lib.lose(c, err)
+	return true
 }
 
 // note makes a fault of the error and remembers it when the token was at fault.
@@ -150,7 +171,7 @@ func (d *device) reconnect() (*conn, error) {
 		return nil, err
 	}
 	l.mu.Lock()
-	t := target{serial: d.serial, sessions: d.sessions, timeout: d.timeout, pin: d.pin, how: byItself}
+	t := target{identity: d.identity, sessions: d.sessions, timeout: d.timeout, pin: d.pin, how: byItself}
 	l.mu.Unlock()
 	c, err := l.connect(t, byItself)
 	if err != nil {

@@ -18,15 +18,17 @@ type class uint8
 const (
 	passing class = iota // this call failed, the connection may be well
 	loss                 // token or session is gone: open it again
+	suspect              // a loss, or a failure of this call alone: ask the token
 	stale                // the object handle is void: find the key again
 	pin                  // the PIN was refused: never offer it again by itself
+	locked               // no PIN is accepted now: says nothing about the PIN
 	lacking              // the token cannot do this
 	full                 // no session or memory is left in the token
 )
 
-// classes reads the return values of PKCS#11 v2.40 section 5.1. A general error
-// counts as loss because remoting modules and network tokens report a broken
-// connection that way, and opening again is harmless.
+// classes reads the return values of PKCS#11 v2.40 section 5.1. A general error is
+// suspect: remoting modules and network tokens report a broken connection that way,
+// tpm2-pkcs11 whatever the TPM refuses.
 var classes = map[pkcs11.Error]class{
 	pkcs11.CKR_DEVICE_ERROR:               loss,
 	pkcs11.CKR_DEVICE_MEMORY:              full,
@@ -38,7 +40,8 @@ var classes = map[pkcs11.Error]class{
 	pkcs11.CKR_SESSION_HANDLE_INVALID:     loss,
 	pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED:   loss,
 	pkcs11.CKR_USER_NOT_LOGGED_IN:         loss,
-	pkcs11.CKR_GENERAL_ERROR:              loss,
+	pkcs11.CKR_GENERAL_ERROR:              suspect,
+	pkcs11.CKR_FUNCTION_FAILED:            suspect,
 	pkcs11.CKR_OPERATION_ACTIVE:           loss, // a session left half-used by an earlier failure
 	pkcs11.CKR_KEY_HANDLE_INVALID:         stale,
 	pkcs11.CKR_OBJECT_HANDLE_INVALID:      stale,
@@ -46,7 +49,7 @@ var classes = map[pkcs11.Error]class{
 	pkcs11.CKR_PIN_INVALID:                pin,
 	pkcs11.CKR_PIN_LEN_RANGE:              pin,
 	pkcs11.CKR_PIN_EXPIRED:                pin,
-	pkcs11.CKR_PIN_LOCKED:                 pin,
+	pkcs11.CKR_PIN_LOCKED:                 locked,
 	pkcs11.CKR_MECHANISM_INVALID:          lacking,
 	pkcs11.CKR_MECHANISM_PARAM_INVALID:    lacking,
 	pkcs11.CKR_KEY_SIZE_RANGE:             lacking,
@@ -86,6 +89,9 @@ func (d *device) translate(err error) error {
 	switch classOf(err) {
 	case loss:
 		return fault.New(fault.Unavailable, "token %s is lost: %w", d.name(), err)
+	case locked:
+		return fault.New(fault.Unavailable,
+			"token %s accepts no PIN now: wrong ones were tried too often; a TPM recovers after a while, other tokens need their security officer: %w", d.name(), err)
 	case lacking:
 		return fault.New(fault.Invalid, "token %s cannot do this: %w", d.name(), err)
 	case full:

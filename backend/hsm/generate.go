@@ -132,62 +132,16 @@ func (c *conn) unused(session pkcs11.SessionHandle, id []byte) error {
 	return nil
 }
 
-// attribute is one row of a key template.
-type attribute struct {
-	kind  uint
-	value any
-}
-
-// publicAttributes are those of the public half, beside class, type and parameters.
-func publicAttributes(id []byte, label string) []attribute {
-	rows := []attribute{
-		{pkcs11.CKA_TOKEN, true},
-		{pkcs11.CKA_PRIVATE, false},
-		{pkcs11.CKA_MODIFIABLE, false},
-		{pkcs11.CKA_ID, id},
-		{pkcs11.CKA_VERIFY, true},
-		{pkcs11.CKA_ENCRYPT, false},
-		{pkcs11.CKA_WRAP, false},
-	}
-	return withLabel(rows, label)
-}
-
-// privateAttributes are those of the private half: it signs, in the token, and
-// nothing else, and nobody can change that later.
-func privateAttributes(id []byte, label string) []attribute {
-	rows := []attribute{
-		{pkcs11.CKA_TOKEN, true},
-		{pkcs11.CKA_PRIVATE, true},
-		{pkcs11.CKA_SENSITIVE, true},
-		{pkcs11.CKA_EXTRACTABLE, false},
-		{pkcs11.CKA_MODIFIABLE, false},
-		{pkcs11.CKA_ID, id},
-		{pkcs11.CKA_SIGN, true},
-		{pkcs11.CKA_DECRYPT, false},
-		{pkcs11.CKA_UNWRAP, false},
-		{pkcs11.CKA_DERIVE, false},
-	}
-	return withLabel(rows, label)
-}
-
-// withLabel adds a label; tokens dislike empty ones.
-func withLabel(rows []attribute, label string) []attribute {
-	if label == "" {
-		return rows
-	}
-	return append(rows, attribute{pkcs11.CKA_LABEL, label})
-}
-
 // generate makes a pair and returns its public key.
 func (c *conn) generate(session pkcs11.SessionHandle, spec cert.KeySpec, id []byte, label string) (crypto.PublicKey, error) {
 	if spec.Type == cert.Ed25519 {
 		return c.generateEd25519(session, id, label)
 	}
-	public, err := attributeSet(publicAttributes(id, label))
+	public, err := attributeSet(c.dialect.publicAttributes(spec.Type, id, label))
 	if err != nil {
 		return nil, err
 	}
-	private, err := attributeSet(privateAttributes(id, label))
+	private, err := attributeSet(c.dialect.privateAttributes(spec.Type, id, label))
 	if err != nil {
 		return nil, err
 	}
@@ -207,36 +161,16 @@ func (c *conn) generate(session pkcs11.SessionHandle, spec cert.KeySpec, id []by
 	return key.Public(), nil
 }
 
-// attributeSet converts rows for crypto11.
-func attributeSet(rows []attribute) (crypto11.AttributeSet, error) {
-	set := crypto11.NewAttributeSet()
-	for _, row := range rows {
-		if err := set.Set(row.kind, row.value); err != nil {
-			return nil, fmt.Errorf("setting attribute %#x: %w", row.kind, err)
-		}
-	}
-	return set, nil
-}
-
-// template converts rows for the binding.
-func template(rows []attribute) []*pkcs11.Attribute {
-	list := make([]*pkcs11.Attribute, 0, len(rows))
-	for _, row := range rows {
-		list = append(list, pkcs11.NewAttribute(row.kind, row.value))
-	}
-	return list
-}
-
 // generateEd25519 makes an Ed25519 pair, which crypto11 cannot.
 func (c *conn) generateEd25519(session pkcs11.SessionHandle, id []byte, label string) (crypto.PublicKey, error) {
 	mechanism := []*pkcs11.Mechanism{pkcs11.NewMechanism(ckmECEdwardsKeyPairGen, nil)}
 	var err error
 	for _, params := range edwardsParams {
-		public := append(publicAttributes(id, label),
+		public := append(c.dialect.publicAttributes(cert.Ed25519, id, label),
 			attribute{pkcs11.CKA_CLASS, pkcs11.CKO_PUBLIC_KEY},
 			attribute{pkcs11.CKA_KEY_TYPE, ckkECEdwards},
 			attribute{pkcs11.CKA_EC_PARAMS, params})
-		private := append(privateAttributes(id, label),
+		private := append(c.dialect.privateAttributes(cert.Ed25519, id, label),
 			attribute{pkcs11.CKA_CLASS, pkcs11.CKO_PRIVATE_KEY},
 			attribute{pkcs11.CKA_KEY_TYPE, ckkECEdwards})
 		var handle pkcs11.ObjectHandle

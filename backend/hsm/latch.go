@@ -16,8 +16,8 @@ import (
 // PINs, so each wrong one is offered once in the life of the process, until an
 // operator offers it again.
 type latch struct {
-	serial string
-	pin    [sha256.Size]byte
+	token identity
+	pin   [sha256.Size]byte
 }
 
 // samePIN compares two PINs in constant time.
@@ -27,10 +27,10 @@ func samePIN(a, b string) bool {
 }
 
 // latched reports whether the token has refused this PIN.
-func (l *library) latched(serial, pin string) bool {
+func (l *library) latched(token identity, pin string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, refused := l.latches[latch{serial, sha256.Sum256([]byte(pin))}]
+	_, refused := l.latches[latch{token, sha256.Sum256([]byte(pin))}]
 	return refused
 }
 
@@ -60,17 +60,18 @@ func (l *library) login(session pkcs11.SessionHandle, info pkcs11.TokenInfo, pin
 	if info.Flags&pkcs11.CKF_LOGIN_REQUIRED == 0 {
 		return nil
 	}
+	token := identityOf(info)
 	switch {
 	case pinText == "":
-		return fault.Field("pin", "token %s asks for one", info.SerialNumber)
-	case l.latched(info.SerialNumber, pinText):
+		return fault.Field("pin", "token %s asks for one", token)
+	case l.latched(token, pinText):
 		return fault.New(fault.Denied,
-			"%w: token %s refused it before and it is not tried again; write the token's configuration with the right PIN", ErrWrongPIN, info.SerialNumber)
+			"%w: token %s refused it before and it is not tried again; write the token's configuration with the right PIN", ErrWrongPIN, token)
 	case info.Flags&pkcs11.CKF_USER_PIN_LOCKED != 0:
-		return fault.New(fault.Denied, "%w: the PIN of token %s is locked; the security officer must set a new one", ErrWrongPIN, info.SerialNumber)
+		return pkcs11.Error(pkcs11.CKR_PIN_LOCKED)
 	case info.Flags&pkcs11.CKF_USER_PIN_FINAL_TRY != 0 && how != byOperator:
 		return fault.New(fault.Denied,
-			"%w: token %s has one try left, which is kept for an operator; write the token's configuration with the right PIN", ErrWrongPIN, info.SerialNumber)
+			"%w: token %s has one try left, which is kept for an operator; write the token's configuration with the right PIN", ErrWrongPIN, token)
 	}
 	err := l.raw.Login(session, pkcs11.CKU_USER, pinText)
 	if errors.Is(err, pkcs11.Error(pkcs11.CKR_USER_ALREADY_LOGGED_IN)) {
@@ -83,13 +84,13 @@ func (l *library) login(session pkcs11.SessionHandle, info pkcs11.TokenInfo, pin
 	if classOf(err) != pin {
 		return err
 	}
-	return l.refuse(info.SerialNumber, pinText, err)
+	return l.refuse(token, pinText, err)
 }
 
 // refuse latches a PIN that the token has refused and returns the refusal.
-func (l *library) refuse(serial, pinText string, err error) error {
+func (l *library) refuse(token identity, pinText string, err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.latches[latch{serial, sha256.Sum256([]byte(pinText))}] = struct{}{}
-	return fault.New(fault.Denied, "%w: token %s: %w", ErrWrongPIN, serial, err)
+	l.latches[latch{token, sha256.Sum256([]byte(pinText))}] = struct{}{}
+	return fault.New(fault.Denied, "%w: token %s: %w", ErrWrongPIN, token, err)
 }

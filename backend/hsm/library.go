@@ -22,6 +22,8 @@ const (
 	// rescanPause lies between two initialisations only to look for a token that
 	// other tokens' users would notice.
 	rescanPause = 30 * time.Second
+	// doubtPause lies between two losses that a token which answers is taken for.
+	doubtPause = 30 * time.Second
 )
 
 // libraries is the registry of this process: every PKCS#11 library that was ever
@@ -48,9 +50,9 @@ type library struct {
 	own   bool               // raw needed an initialisation of its own; whole gate
 	conns map[*conn]struct{} // open connections; written and read holding the whole gate
 
-	mu      sync.Mutex         // guards the fields below; never held across a PKCS#11 call
-	devices map[string]*device // open tokens by serial number
-	dying   []*conn            // connections whose last user has gone
+	mu      sync.Mutex           // guards the fields below; never held across a PKCS#11 call
+	devices map[identity]*device // open tokens
+	dying   []*conn              // connections whose last user has gone
 	latches map[latch]struct{}
 	absent  map[string]error // targets that could not be opened less than reopenPause ago
 	circuit
@@ -65,6 +67,7 @@ type circuit struct {
 	lossErr   error // why lost
 	reopened  bool  // a loss was handled less than reopenPause ago
 	rescanned bool  // initialised for an unknown token less than rescanPause ago
+	doubted   bool  // a token that answers was taken for lost less than doubtPause ago
 }
 
 // libraryAt returns the library with a resolved path.
@@ -77,7 +80,7 @@ func libraryAt(path string) *library {
 			path:    path,
 			gate:    semaphore.NewWeighted(wholeGate),
 			conns:   map[*conn]struct{}{},
-			devices: map[string]*device{},
+			devices: map[identity]*device{},
 			latches: map[latch]struct{}{},
 			absent:  map[string]error{},
 		}
@@ -89,13 +92,13 @@ func libraryAt(path string) *library {
 // conn is one connection to a token: logged in, with sessions. It is immutable;
 // handles of objects are valid for one conn only.
 type conn struct {
-	lib  *library
-	ctx  *crypto11.Context
-	slot uint
-	info pkcs11.TokenInfo
-	mech map[uint]bool
+	lib *library
+	ctx *crypto11.Context
+	position
+	mech    map[uint]bool
+	dialect dialect
 
-	keeper   pkcs11.SessionHandle      // carries the login, used for nothing but its state
+	keeper   pkcs11.SessionHandle      // carries the login, used for nothing but probes
 	probing  *sync.Mutex               // a session must not be used by two threads: guards keeper
 	sessions chan pkcs11.SessionHandle // free sessions for raw calls
 	direct   chan struct{}             // a place for each of sessions
@@ -118,6 +121,19 @@ func (l *library) markLost(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lost, l.lossErr = true, err
+}
+
+// mayDoubt reports whether a failure may be taken for a loss although the token
+// answers, and remembers that it was.
+func (l *library) mayDoubt() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.doubted {
+		return false
+	}
+	l.doubted = true
+	l.after(doubtPause, func() { l.doubted = false })
+	return true
 }
 
 // strike opens the circuit: a call has overstayed its deadline.

@@ -18,6 +18,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/hsm"
 	"vault-plugin-secrets-enterprise-pki/backend/hsm/hsmtest"
+	"vault-plugin-secrets-enterprise-pki/test/token"
 )
 
 // sign signs some digest.
@@ -123,6 +124,42 @@ func TestHSM1_SilentTokenOpensTheCircuit(t *testing.T) {
 	server.kill()
 	server.start()
 	recovers(t, signer)
+}
+
+func TestHSM1_OtherTokensGoOnWhileOneIsLost(t *testing.T) {
+	server, remote := serve(t)
+	near := open(t, config(token.New(t, "near")))
+	far := open(t, remote)
+	here, _, err := near.Generate(t.Context(), cert.P256, []byte("k"), "")
+	require.NoError(t, err)
+	there, _, err := far.Generate(t.Context(), cert.P256, []byte("k"), "")
+	require.NoError(t, err)
+
+	server.kill()
+	for range 5 {
+		err := sign(there)
+		require.True(t, fault.Is(err, fault.Unavailable), "%v", err)
+		require.Regexp(t, `token "remote" \([0-9a-f]{16}\)|library .* was lost`, err.Error(), "says what is away")
+		require.NoError(t, hsmtest.Verify(here))
+		_, err = near.Find(t.Context(), []byte("k"), here.Public())
+		require.NoError(t, err)
+	}
+	server.start()
+	recovers(t, there)
+
+	server.signal(syscall.SIGSTOP)
+	silent := make(chan error, 1)
+	go func() { silent <- sign(there) }()
+	require.NoError(t, hsmtest.Verify(here))
+	_, _, err = near.Generate(t.Context(), cert.P256, []byte("l"), "")
+	require.NoError(t, err)
+	require.Empty(t, silent, "the token that is there waited for the one that is silent")
+	err = <-silent
+	require.True(t, fault.Is(err, fault.Unavailable), "%v", err)
+	require.Contains(t, err.Error(), "has not come back within 1s")
+	require.True(t, near.Status(t.Context()).Reachable)
+	server.signal(syscall.SIGCONT)
+	recovers(t, there)
 }
 
 func TestTokensOfOneLibraryAreReopenedTogether(t *testing.T) {

@@ -40,6 +40,18 @@ func (c *conn) loggedIn() error {
 	return nil
 }
 
+// answers returns an error when the connection is not what it was. It asks for
+// something that a library cannot know without its token.
+func (c *conn) answers() error {
+	if err := c.loggedIn(); err != nil || c.info.Flags&pkcs11.CKF_RNG == 0 {
+		return err
+	}
+	c.probing.Lock()
+	defer c.probing.Unlock()
+	_, err := c.lib.raw.GenerateRandom(c.keeper, 1)
+	return err
+}
+
 // absent returns the error for a key that was not found: NotFound, or a loss.
 func (c *conn) absent(id []byte) error {
 	if err := c.loggedIn(); err != nil {

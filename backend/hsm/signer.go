@@ -98,6 +98,9 @@ func (s *signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 
 // signWith signs with a located key.
 func (s *signer) signWith(h *handle, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if _, pss := opts.(*rsa.PSSOptions); pss && !h.conn.mech[pkcs11.CKM_RSA_PKCS_PSS] {
+		return nil, fault.New(fault.Invalid, "token %s makes no PSS signatures: it lacks CKM_RSA_PKCS_PSS", s.device.name())
+	}
 	if h.key != nil {
 		return h.key.Sign(nil, digest, opts)
 	}

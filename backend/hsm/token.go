@@ -61,7 +61,7 @@ func open(ctx context.Context, config Config, how manner) (*Token, error) {
 		return d, err
 	})
 	if err != nil {
-		nobody := &device{lib: l, label: config.TokenLabel, serial: config.TokenSerial}
+		nobody := &device{lib: l, identity: identity{config.TokenLabel, config.TokenSerial}}
 		return nil, nobody.translate(err)
 	}
 	return &Token{device: d}, nil
@@ -74,7 +74,7 @@ func (l *library) admit(config Config, how manner) (*device, error) {
 		return nil, err
 	}
 	t := target{
-		label: config.TokenLabel, serial: config.TokenSerial,
+		identity: identity{config.TokenLabel, config.TokenSerial},
 		sessions: config.MaxSessions, timeout: config.Timeout, pin: config.PIN, how: how,
 	}
 	d, err := l.known(t)
@@ -91,12 +91,12 @@ func (l *library) admit(config Config, how manner) (*device, error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if d = l.devices[c.info.SerialNumber]; d == nil {
+	if d = l.devices[identityOf(c.info)]; d == nil {
 		d = &device{
-			lib: l, serial: c.info.SerialNumber, label: c.info.Label,
+			lib: l, identity: identityOf(c.info),
 			sessions: config.MaxSessions, timeout: config.Timeout, now: config.Now,
 		}
-		l.devices[d.serial] = d
+		l.devices[d.identity] = d
 	}
 	if d.conn != nil {
 		l.dying = append(l.dying, d.conn)
@@ -132,7 +132,7 @@ func (l *library) known(t target) (*device, error) {
 	if len(l.conns) == 0 {
 		return nil, nil
 	}
-	_, info, err := l.slotOf(t)
+	at, err := l.slotOf(t)
 	if errors.Is(err, errAbsent) {
 		return nil, nil
 	}
@@ -140,7 +140,7 @@ func (l *library) known(t target) (*device, error) {
 		return nil, err
 	}
 	l.mu.Lock()
-	d := l.devices[info.SerialNumber]
+	d := l.devices[identityOf(at.info)]
 	if d == nil || d.conn == nil {
 		l.mu.Unlock()
 		return nil, nil
@@ -168,7 +168,7 @@ func (l *library) known(t target) (*device, error) {
 // an initialisation. The caller holds the whole gate.
 func (l *library) replacePIN(d *device, t target) error {
 	l.closeAll()
-	t.label, t.serial = "", d.serial
+	t.identity = d.identity
 	t.sessions, t.timeout = d.sessions, d.timeout
 	c, err := l.connect(t, byOperator)
 	if err != nil {
@@ -188,7 +188,7 @@ func (l *library) release(d *device) {
 	if d.users--; d.users > 0 {
 		return
 	}
-	delete(l.devices, d.serial)
+	delete(l.devices, d.identity)
 	if d.conn != nil {
 		l.dying = append(l.dying, d.conn)
 		d.conn = nil
@@ -213,8 +213,9 @@ func (t *Token) Close() {
 	}()
 }
 
-// Serial returns the serial number of the token.
-func (t *Token) Serial() string { return t.device.serial }
+// Serial returns the serial number of the token, which some makers do not make
+// unique.
+func (t *Token) Serial() string { return t.device.identity.serial }
 
 // Status reports on the token without failing. It asks the token and tries to
 // open it when it has been lost.
@@ -224,9 +225,9 @@ func (t *Token) Status(ctx context.Context) Status {
 		if _, err := d.lib.raw.GetTokenInfo(c.slot); err != nil {
 			return nil, err
 		}
-		return c, c.loggedIn()
+		return c, c.answers()
 	})
-	status := Status{Label: d.label, Serial: d.serial, Reachable: err == nil}
+	status := Status{Label: d.identity.label, Serial: d.identity.serial, Reachable: err == nil}
 	if c != nil {
 		status.Manufacturer, status.Model = c.info.ManufacturerID, c.info.Model
 		status.Firmware = fmt.Sprintf("%d.%d", c.info.FirmwareVersion.Major, c.info.FirmwareVersion.Minor)

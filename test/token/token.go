@@ -1,6 +1,7 @@
-// Package token promises real PKCS#11 tokens for tests: SoftHSM tokens in a
-// directory that lives as long as the test, found by their label or serial number
-// because SoftHSM moves slot numbers.
+// Package token promises real PKCS#11 tokens of two makers for tests: SoftHSM tokens
+// in a directory that lives as long as the test, found by their label or serial
+// number because SoftHSM moves slot numbers, and tokens of tpm2-pkcs11 in a software
+// TPM.
 //
 // SoftHSM reads SOFTHSM2_CONF when it is initialised and one process has one such
 // variable. So the first token of a test makes a directory and sets the variable,
@@ -39,14 +40,14 @@ var modules = []string{
 	"/opt/homebrew/lib/softhsm/libsofthsm2.so",
 }
 
-// Token is one SoftHSM token.
+// Token is one token, of SoftHSM where nothing else is said.
 type Token struct {
 	Module string // path of the PKCS#11 library
 	Label  string
 	Serial string // 16 hexadecimal digits
 	PIN    string // of the user
 	SOPIN  string // of the security officer
-	Config string // path of the file for SOFTHSM2_CONF
+	Config string // path of the file for SOFTHSM2_CONF; empty in a TPM
 }
 
 // New makes a token with a label. Labels need not be unique. It fails the test when
@@ -63,8 +64,8 @@ func New(t testing.TB, label string) *Token {
 	return token
 }
 
-// Env returns the variable that lets another process see the token, in the form
-// of os/exec.
+// Env returns the variable that lets another process see a SoftHSM token, in the
+// form of os/exec.
 func (k *Token) Env() string { return variable + "=" + k.Config }
 
 // Module returns the path of the SoftHSM library; it fails the test when there is

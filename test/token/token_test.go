@@ -31,6 +31,28 @@ func TestTokensOfOneTestShareADirectory(t *testing.T) {
 	require.Equal(t, 2, strings.Count(string(out), " two "))
 }
 
+func TestTPMLivesAsLongAsItsTest(t *testing.T) {
+	for range 2 {
+		var store string
+		t.Run("one", func(t *testing.T) {
+			tpm := token.NewTPM(t)
+			store = os.Getenv("TPM2_PKCS11_STORE")
+			require.DirExists(t, store)
+			first, second := tpm.Token("first"), tpm.Token("second")
+			require.Equal(t, first.Serial, second.Serial)
+			tpm.PowerOff()
+			tpm.PowerOff() // once more than it was on
+			tpm.PowerOn()
+			out, err := exec.Command("pkcs11-tool", "--module", tpm.Module, "--list-token-slots").CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			for _, label := range []string{"first", "second"} {
+				require.Regexp(t, `token label\s+: `+label, string(out))
+			}
+		})
+		require.NoDirExists(t, store)
+	}
+}
+
 func TestEachTestHasItsOwnDirectory(t *testing.T) {
 	var configs []string
 	for _, name := range []string{"a", "b"} {

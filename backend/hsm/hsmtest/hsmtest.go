@@ -5,14 +5,10 @@ package hsmtest
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	_ "crypto/sha512" // digests of the suite
-	"errors"
-	"fmt"
 	"sync"
 	"testing"
 
@@ -31,7 +27,18 @@ type Token struct {
 	// Specs lists the keys that the token can make, without which the suite would
 	// have nothing to do.
 	Specs []cert.KeySpec
+	// Padding says which signatures RSA keys of the token make.
+	Padding Padding
 }
+
+// Padding is a set of RSA signature schemes (RFC 8017 section 8).
+type Padding uint8
+
+// The sets. A token that does not make PSS signatures says so, each time.
+const (
+	EveryPadding Padding = iota
+	PKCS1v15Only
+)
 
 // Run runs the suite.
 func Run(t *testing.T, token Token) {
@@ -72,72 +79,6 @@ func newID(t *testing.T) []byte {
 	return id
 }
 
-// Verify checks that the signer signs, with the standard library's eyes, in every
-// way that a certification authority asks for.
-func Verify(signer crypto.Signer) error {
-	message := []byte("to be signed")
-	hashes := []crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512}
-	switch public := signer.Public().(type) {
-	case ed25519.PublicKey:
-		signature, err := signer.Sign(rand.Reader, message, crypto.Hash(0))
-		if err != nil {
-			return err
-		}
-		if !ed25519.Verify(public, message, signature) {
-			return errors.New("the ed25519 signature is wrong")
-		}
-	case *ecdsa.PublicKey:
-		for _, hash := range hashes {
-			signature, err := signer.Sign(rand.Reader, digest(hash, message), hash)
-			if err != nil {
-				return err
-			}
-			if !ecdsa.VerifyASN1(public, digest(hash, message), signature) {
-				return fmt.Errorf("the ECDSA signature with %v is wrong", hash)
-			}
-		}
-	case *rsa.PublicKey:
-		for _, hash := range hashes {
-			if err := verifyRSA(signer, public, hash, digest(hash, message)); err != nil {
-				return fmt.Errorf("%v: %w", hash, err)
-			}
-		}
-	default:
-		return fmt.Errorf("unknown key type %T", public)
-	}
-	return nil
-}
-
-// verifyRSA signs a digest with PKCS #1 v1.5 and with every kind of PSS salt, which
-// must always be as long as the hash (RFC 4055 section 3.1).
-func verifyRSA(signer crypto.Signer, public *rsa.PublicKey, hash crypto.Hash, digest []byte) error {
-	signature, err := signer.Sign(rand.Reader, digest, hash)
-	if err != nil {
-		return err
-	}
-	if err := rsa.VerifyPKCS1v15(public, hash, digest, signature); err != nil {
-		return fmt.Errorf("PKCS #1 v1.5: %w", err)
-	}
-	for _, salt := range []int{rsa.PSSSaltLengthAuto, rsa.PSSSaltLengthEqualsHash, hash.Size()} {
-		signature, err := signer.Sign(rand.Reader, digest, &rsa.PSSOptions{SaltLength: salt, Hash: hash})
-		if err != nil {
-			return err
-		}
-		exact := &rsa.PSSOptions{SaltLength: hash.Size(), Hash: hash}
-		if err := rsa.VerifyPSS(public, hash, digest, signature, exact); err != nil {
-			return fmt.Errorf("PSS with salt length %d: %w", salt, err)
-		}
-	}
-	return nil
-}
-
-// digest hashes a message.
-func digest(hash crypto.Hash, message []byte) []byte {
-	h := hash.New()
-	h.Write(message)
-	return h.Sum(nil)
-}
-
 func eachKeySpec(t *testing.T, token Token) {
 	opened := open(t, token.Fresh(t))
 	for _, spec := range token.Specs {
@@ -149,12 +90,12 @@ func eachKeySpec(t *testing.T, token Token) {
 			got, err := cert.KeySpecOf(made.Public())
 			require.NoError(t, err)
 			require.Equal(t, spec, got)
-			require.NoError(t, Verify(made))
+			require.NoError(t, token.verify(made))
 
 			found, err := opened.Find(t.Context(), id, made.Public())
 			require.NoError(t, err)
 			require.True(t, cert.Equal(made.Public(), found.Public()))
-			require.NoError(t, Verify(found))
+			require.NoError(t, token.verify(found))
 
 			again, err := opened.Evidence(t.Context(), id)
 			require.NoError(t, err)
@@ -203,7 +144,7 @@ func wrongDigests(t *testing.T, token Token) {
 		}
 		_, err = signer.Sign(rand.Reader, make([]byte, 32), nil)
 		require.True(t, fault.Is(err, fault.Invalid), "%v", err)
-		require.NoError(t, Verify(signer))
+		require.NoError(t, token.verify(signer))
 	}
 }
 
@@ -220,7 +161,7 @@ func idCollision(t *testing.T, token Token) {
 	require.True(t, fault.Is(err, fault.Invalid), "%v", err)
 	found, err := opened.Find(t.Context(), id, first.Public())
 	require.NoError(t, err, "the collision cost the first key")
-	require.NoError(t, Verify(found))
+	require.NoError(t, token.verify(found))
 }
 
 func otherPublicKey(t *testing.T, token Token) {
@@ -263,7 +204,7 @@ func wrongPINLatched(t *testing.T, token Token) {
 	opened := open(t, config)
 	signer, _, err := opened.Generate(t.Context(), token.Specs[0], newID(t), "")
 	require.NoError(t, err, "the right PIN after a wrong one")
-	require.NoError(t, Verify(signer))
+	require.NoError(t, token.verify(signer))
 }
 
 func wrongPINWhileInUse(t *testing.T, token Token) {
@@ -279,7 +220,7 @@ func wrongPINWhileInUse(t *testing.T, token Token) {
 	_, err = hsm.Offer(t.Context(), wrong)
 	require.True(t, fault.Is(err, fault.Denied), "%v", err)
 	require.ErrorIs(t, err, hsm.ErrWrongPIN)
-	require.NoError(t, Verify(signer))
+	require.NoError(t, token.verify(signer))
 	open(t, config)
 }
 
@@ -297,7 +238,7 @@ func parallelSigners(t *testing.T, token Token) {
 	var wait sync.WaitGroup
 	for i := range 32 {
 		wait.Go(func() {
-			if err := Verify(signers[i%len(signers)]); err != nil {
+			if err := token.verify(signers[i%len(signers)]); err != nil {
 				t.Errorf("signing beside others: %v", err)
 			}
 		})
@@ -324,7 +265,7 @@ func parallelGenerators(t *testing.T, token Token) {
 				t.Errorf("generating beside others: %v", err)
 				return
 			}
-			if err := Verify(signer); err != nil {
+			if err := token.verify(signer); err != nil {
 				t.Errorf("signing with a new key: %v", err)
 			}
 			if err := opened.Destroy(context.Background(), id); err != nil {
@@ -332,7 +273,7 @@ func parallelGenerators(t *testing.T, token Token) {
 			}
 		})
 		wait.Go(func() {
-			if err := Verify(busy); err != nil {
+			if err := token.verify(busy); err != nil {
 				t.Errorf("signing beside generation: %v", err)
 			}
 		})
@@ -384,7 +325,7 @@ func closedTokenIsRefused(t *testing.T, token Token) {
 	require.NoError(t, err)
 	first.Close()
 	first.Close() // once more than it was opened
-	require.NoError(t, Verify(signer))
+	require.NoError(t, token.verify(signer))
 	second.Close()
 	_, err = signer.Sign(rand.Reader, make([]byte, 32), hashFor(signer))
 	require.True(t, fault.Is(err, fault.Unavailable), "%v", err)
