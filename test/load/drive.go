@@ -91,30 +91,31 @@ func (b *bench) client1(ctx context.Context, t task, limit bound, first bool) ([
 	return latencies, nil
 }
 
-// compare measures both engines in the order ABBA, so that what drifts steadily (disk,
-// heap, a warming machine) falls on both alike. Each has warmed up before, unless
-// requests are too precious.
+// rounds is how often the engines take turns at a point, twice each per round.
+const rounds = 4
+
+// compare measures both engines in the order ABBA, again and again, so that what drifts
+// (disk, heap, the machine's other work) falls on both alike. Each has warmed up before,
+// unless requests are too precious. The limit is that of one slice.
 func (b *bench) compare(ctx context.Context, ours, builtIn task, clients int, warmUp, limit bound) (mine, theirs Measure, err error) {
-	order := []struct {
-		task   task
-		slices *[]slice
-	}{{ours, &[]slice{}}, {builtIn, &[]slice{}}}
-	order = append(order, order[1], order[0])
 	if warmUp != (bound{}) {
-		for _, turn := range order[:2] {
-			if _, err := b.drive(ctx, turn.task, clients, warmUp); err != nil {
+		for _, t := range []task{ours, builtIn} {
+			if _, err := b.drive(ctx, t, clients, warmUp); err != nil {
 				return Measure{}, Measure{}, err
 			}
 		}
 	}
-	for _, turn := range order {
-		s, err := b.drive(ctx, turn.task, clients, limit)
-		if err != nil {
-			return Measure{}, Measure{}, err
+	var seen [2][]slice // ours, built-in
+	for range rounds {
+		for _, turn := range []int{0, 1, 1, 0} {
+			s, err := b.drive(ctx, []task{ours, builtIn}[turn], clients, limit)
+			if err != nil {
+				return Measure{}, Measure{}, err
+			}
+			seen[turn] = append(seen[turn], s)
 		}
-		*turn.slices = append(*turn.slices, s)
 	}
-	return summarise(ours, *order[0].slices), summarise(builtIn, *order[1].slices), nil
+	return summarise(ours, seen[0]), summarise(builtIn, seen[1]), nil
 }
 
 // summarise adds up the slices of one engine.

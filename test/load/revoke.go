@@ -21,12 +21,15 @@ func revokeTasks(ctx context.Context, b *bench, setting int) (ours, builtIn task
 		return task{}, task{}, err
 	}
 	builtIn, err = b.revokeTask(ctx, b.revocations.builtIn)
-	b.revoked += 2 * b.config.Revocations // the two slices of each engine
+	b.revoked += b.config.spent()
 	return ours, builtIn, err
 }
 
+// spent is how many certificates a point of revoke takes.
+func (c Config) spent() int { return 2 * rounds * c.Scarce }
+
 func (b *bench) revokeTask(ctx context.Context, m *mount) (task, error) {
-	serials, err := b.stock(ctx, m, 2*b.config.Revocations)
+	serials, err := b.stock(ctx, m, b.config.spent())
 	if err != nil {
 		return task{}, err
 	}

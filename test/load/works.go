@@ -89,9 +89,9 @@ func (w work) measure(ctx context.Context, b *bench, setting int) (Result, error
 	if err != nil {
 		return Result{}, fmt.Errorf("preparing: %w", err)
 	}
-	concurrent, warmUp, limit := setting, bound{duration: b.config.Duration / 5}, bound{duration: b.config.Duration / 2}
+	concurrent, warmUp, limit := setting, bound{duration: b.config.Duration / 5}, bound{duration: b.config.Duration / (2 * rounds)}
 	if w.scarce {
-		concurrent, warmUp, limit = 1, bound{}, bound{duration: 4 * b.config.Duration, count: b.config.Revocations}
+		concurrent, warmUp, limit = 1, bound{}, bound{duration: b.config.Duration, count: b.config.Scarce}
 	}
 	result := Result{Work: w.name, Setting: setting, Unit: w.unit, Figure: string(w.figure), Target: w.target(setting)}
 	if result.Ours, result.BuiltIn, err = b.compare(ctx, ours, builtIn, concurrent, warmUp, limit); err != nil {
