@@ -64,6 +64,11 @@ func certificate(t *testing.T, text string) *x509.Certificate {
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {
 	t.Helper()
+	return newKeyFor(t)
+}
+
+func newKeyFor(t testing.TB) *ecdsa.PrivateKey {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	return key

@@ -16,10 +16,9 @@ import (
 // description is one path as the engine's own API description has it: what an
 // attacker reads first.
 type description struct {
-	template string              // roles/{name}
-	choices  map[string]string   // a value for each parameter that takes a few only
-	methods  []string            // get, post, delete, ...
-	fields   map[string][]string // fields of the body, by method
+	template string            // roles/{name}
+	choices  map[string]string // a value for each parameter that takes a few only
+	fields   []string          // of bodies and queries
 }
 
 var parameter = regexp.MustCompile(`\{(\w+)\}`)
@@ -35,11 +34,15 @@ func (d description) path(name string) string {
 }
 
 // described reads the description of every path.
-func described(t *testing.T, m *pathstest.Mount) []description {
+func described(t testing.TB, m *pathstest.Mount) []description {
 	t.Helper()
 	document, ok := m.Do(t, logical.HelpOperation, "", nil).OK().Data["openapi"].(map[string]any)
 	require.True(t, ok)
 	paths, ok := document["paths"].(map[string]any)
+	require.True(t, ok)
+	components, ok := document["components"].(map[string]any)
+	require.True(t, ok)
+	schemas, ok := components["schemas"].(map[string]any)
 	require.True(t, ok)
 	var all []description
 	for _, template := range slices.Sorted(maps.Keys(paths)) {
@@ -47,15 +50,37 @@ func described(t *testing.T, m *pathstest.Mount) []description {
 		require.True(t, ok)
 		d := description{template: strings.Trim(template, "/"), choices: map[string]string{
 			"{exported}": "internal", "{version}": "1", "{serial}": "01-02", "{req}": "MAo=",
-		}, fields: map[string][]string{}}
+		}}
 		for _, method := range []string{"get", "post", "patch", "delete"} {
-			if item[method] != nil {
-				d.methods = append(d.methods, method)
+			operation, ok := item[method].(map[string]any)
+			if !ok {
+				continue
+			}
+			for _, name := range strings.Split(text(operation, "requestBody", "content", "application/json", "schema", "$ref"), "/") {
+				if schema, ok := schemas[name].(map[string]any); ok {
+					properties, _ := schema["properties"].(map[string]any)
+					d.fields = append(d.fields, slices.Collect(maps.Keys(properties))...)
+				}
+			}
+			parameters, _ := operation["parameters"].([]any)
+			for _, parameter := range parameters {
+				d.fields = append(d.fields, text(parameter, "name"))
 			}
 		}
-		require.NotEmpty(t, d.methods, template)
+		slices.Sort(d.fields)
+		d.fields = slices.Compact(d.fields)
 		all = append(all, d)
 	}
 	require.Greater(t, len(all), 50)
 	return all
+}
+
+// text returns the text at the end of a way through nested objects, "" for none.
+func text(object any, way ...string) string {
+	for _, name := range way {
+		inner, _ := object.(map[string]any)
+		object = inner[name]
+	}
+	found, _ := object.(string)
+	return found
 }
