@@ -24,6 +24,7 @@ const (
 	Page           = "page/"            // page/<hour>/<page>
 	Segment        = "segment/"         // segment/<sequence>
 	Dirty          = "dirty/"           // dirty/<serial>
+	Fence          = "fence"            // written when a process starts
 	Foreign        = "foreign/"         // foreign/<sha-256>
 	CRLHead        = "crl-head/"        // crl-head/<issuer>
 	CRLBody        = "crl-body/"        // crl-body/<issuer>/<number>/<chunk>
@@ -58,6 +59,7 @@ var Table = []Row{
 	{Page, "ledger", "ledger", false},
 	{Segment, "ledger", "ledger", true},
 	{Dirty, "ledger", "ledger", true},
+	{Fence, "ledger", "", false},
 	{Foreign, "ledger", "ledger", true},
 	{CRLHead, "crl", "crl", true},
 	{CRLBody, "crl", "", false},

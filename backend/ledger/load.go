@@ -38,6 +38,9 @@ func (l *Ledger) Load(ctx context.Context) error {
 	if l.loaded.Load() {
 		return nil
 	}
+	if err := l.fence(ctx); err != nil {
+		return err
+	}
 	complete, err := l.loadSegments(ctx)
 	if err != nil {
 		return err

@@ -78,7 +78,7 @@ func TestFlushSplitsAndLoadJoins(t *testing.T) {
 	again := loaded(t, store, c)
 	require.Equal(t, rows(t, l), rows(t, again))
 	require.Equal(t, 3, store.Counts().Gets, "no page is read")
-	require.Zero(t, store.Counts().Puts)
+	require.Equal(t, []string{layout.Fence}, store.Written())
 }
 
 func TestLoadListsOnlyTheOpenHours(t *testing.T) {
