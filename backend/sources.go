@@ -70,9 +70,19 @@ func (s ocspSource) Delegate(ctx context.Context, issuerID string, pub crypto.Pu
 	return s.b.Issue.Delegate(ctx, issuerID, pub)
 }
 
+// issuers returns the issuers of this mount; right after the start it loads them,
+// because an answer without them would be about no issuer.
+func (b *Backend) issuers() []*issuer.Issuer {
+	all, err := b.Issuers.List(b.background.ctx)
+	if err != nil {
+		b.background.log.Warn("loading issuers failed", "error", err)
+	}
+	return all
+}
+
 // isIssuer reports whether a serial number is that of an issuer of this mount.
 func (b *Backend) isIssuer(serial cert.Serial) bool {
-	for _, i := range b.Issuers.Loaded() {
+	for _, i := range b.issuers() {
 		if i.Serial() == serial && i.State() != issuer.Revoked {
 			return true
 		}
@@ -82,7 +92,7 @@ func (b *Backend) isIssuer(serial cert.Serial) bool {
 
 // signedBy returns the issuer whose key in this mount signed a certificate.
 func (b *Backend) signedBy(c *x509.Certificate) (string, bool) {
-	for _, i := range b.Issuers.Loaded() {
+	for _, i := range b.issuers() {
 		if i.KeyID() != "" && c.CheckSignatureFrom(i.Certificate()) == nil {
 			return i.ID(), true
 		}
@@ -97,7 +107,7 @@ func (b *Backend) allowsReason(ctx context.Context, profileName string, reason c
 	if strings.HasPrefix(profileName, "role:") {
 		return true, nil
 	}
-	compiled, err := b.Catalog.Resolve(ctx, profileName)
+	compiled, err := b.Catalog.Issued(ctx, profileName)
 	if fault.Is(err, fault.Invalid) || fault.Is(err, fault.NotFound) {
 		return true, nil
 	}

@@ -69,6 +69,14 @@ type issuerAnswer struct {
 	RevocationRFC3339   string   `json:"revocation_time_rfc3339,omitempty" doc:"When it was revoked, RFC 3339."`
 }
 
+// publicIssuer is what anyone may know of an issuer: its path needs no token.
+type publicIssuer struct {
+	ID          string   `json:"issuer_id" doc:"Id of the issuer."`
+	Name        string   `json:"issuer_name" doc:"Name of the issuer."`
+	Certificate string   `json:"certificate" doc:"The certificate in PEM."`
+	Chain       []string `json:"ca_chain" doc:"Certificates from this issuer up to the root, as far as they are known."`
+}
+
 func (m *mount) issuerPaths() []*framework.Path {
 	named := "issuer/" + schema.Segment("issuer_ref")
 	return []*framework.Path{
@@ -167,12 +175,14 @@ func (m *mount) deleteIssuer(ctx context.Context, call *schema.Call, in issuerRe
 	return schema.None{}, err
 }
 
-func (m *mount) readIssuerJSON(ctx context.Context, _ *schema.Call, in issuerRef) (issuerAnswer, error) {
+func (m *mount) readIssuerJSON(ctx context.Context, _ *schema.Call, in issuerRef) (publicIssuer, error) {
 	i, err := m.published(ctx, in.Ref)
 	if err != nil {
-		return issuerAnswer{}, err
+		return publicIssuer{}, err
 	}
-	return answerIssuer(i), nil
+	return publicIssuer{
+		ID: i.ID(), Name: i.Name(), Certificate: cert.CertificatePEM(i.Certificate().Raw), Chain: answerForm{}.renderAll(i.Chain()),
+	}, nil
 }
 
 func (m *mount) readIssuerDER(ctx context.Context, _ *schema.Call, in issuerRef) (schema.Raw, error) {

@@ -58,6 +58,24 @@ func (c *Catalog) Resolve(ctx context.Context, ref string) (*profile.Profile, er
 	return profile.New(name, version, *config)
 }
 
+// Issued compiles the profile version that a certificate remembers, name@version, of
+// a profile that was deleted since as well; version 0 is a preset.
+func (c *Catalog) Issued(ctx context.Context, ref string) (*profile.Profile, error) {
+	snap, err := c.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name, pinned, _ := strings.Cut(ref, "@")
+	if pinned == "0" {
+		ref = name
+	}
+	config, version, err := c.resolve(ctx, snap.numbered, ref)
+	if err != nil {
+		return nil, err
+	}
+	return profile.New(name, version, *config)
+}
+
 // PutProfile stores the next version of a profile and returns its number. Roles that
 // follow the profile are recompiled first: a version under which one of them would
 // grant more than the profile is refused. Storing what the newest version already

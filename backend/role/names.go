@@ -276,6 +276,9 @@ func (g *gate) addURI(uri *url.URL) error {
 	if domain, denied := g.role.domains.deniedBy(subject{host: uri.Hostname()}); denied {
 		return fault.Field(field, "%q is within %s (denied_domains)", uri, domain)
 	}
+	if domain, denied := g.role.domains.deniedIn(uri.Opaque); denied { // mailto:, sip:, urn:
+		return fault.Field(field, "%q holds %s (denied_domains)", uri, domain)
+	}
 	if !g.role.uris.grants(uri, g.who) {
 		return fault.Field(field, "%q is not granted by the role (allowed_uri_sans)", uri)
 	}
@@ -287,11 +290,8 @@ func (g *gate) addURI(uri *url.URL) error {
 
 func (g *gate) addOther(other cert.OtherName) error {
 	const field = "other_sans"
-	if at := strings.LastIndexByte(other.Value, '@'); at >= 0 {
-		host := strings.TrimSuffix(strings.ToLower(other.Value[at+1:]), ".")
-		if domain, denied := g.role.domains.deniedBy(subject{host: host}); denied {
-			return fault.Field(field, "%q is within %s (denied_domains)", other, domain)
-		}
+	if domain, denied := g.role.domains.deniedIn(other.Value); denied {
+		return fault.Field(field, "%q holds %s (denied_domains)", other, domain)
 	}
 	if !slices.ContainsFunc(g.role.others, func(p otherPattern) bool { return p.grants(other) }) {
 		return fault.Field(field, "%q is not granted by the role (allowed_other_sans)", other)

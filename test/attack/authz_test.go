@@ -71,6 +71,28 @@ func TestAuthz1_PublicPathsCannotBeWritten(t *testing.T) {
 	})
 }
 
+// What is shown without a token is what a certificate shows anyway.
+func TestAuthz1_PublicPathsShowNoSettings(t *testing.T) {
+	m := pathstest.InProcess(t)
+	withRoot(t, m)
+	leaf := open(t, m, "web", body{"common_name": "a.example.com", "owner": "someone", "metadata": body{"a": "b"}})
+	shown := []string{
+		"certificate", "ca_chain", "issuer_id", "issuer_name", "serial_number", "crl", "authority_key_id",
+		"revocation_time", "revocation_time_rfc3339", "revocation_reason",
+	}
+	paths := []string{"cert/" + serialOf(leaf)}
+	for _, d := range described(t, m) {
+		paths = append(paths, d.path("root"))
+	}
+	for _, path := range paths {
+		if answer := m.Read(t, path, nil); public(m, path) && answer.ContentType == "" {
+			for name := range answer.Data {
+				require.Contains(t, shown, name, path)
+			}
+		}
+	}
+}
+
 func TestAuthz2_OneObjectHasOneName(t *testing.T) {
 	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
 		withRoot(t, m)

@@ -149,6 +149,16 @@ func TestNames4_OneFormBeforeAnyCheck(t *testing.T) {
 				require.Equal(t, http.StatusBadRequest, answer.Status, "%q: %v", name, answer.Data)
 			}
 		}
+		m.Patch(t, "roles/denied", body{"allowed_uri_sans": "*", "allowed_other_sans": "*"}).Expect(http.StatusOK)
+		for field, texts := range map[string][]string{
+			"uri_sans":   {"https://www.EVIL.org/", "mailto:root@evil.org", "sip:root@Evil.org", "urn:dns:evil.org", "https://evil%2eorg/", "ldap://evil.org./"},
+			"other_sans": {"1.3.6.1.4.1.311.20.2.3;UTF8:root@evil.org", "1.3.6.1.5.5.7.8.7;UTF8:_x.evil.org", "1.2.3;UTF8:evil.org."},
+		} {
+			for _, text := range texts {
+				answer := m.Write(t, "issue/denied", body{"common_name": "a.example.com", field: []string{text}})
+				require.Equal(t, http.StatusBadRequest, answer.Status, "%s", text)
+			}
+		}
 		label := strings.Repeat("a", 63)
 		for _, name := range []string{
 			"a..example.com", ".example.com", "a\x00.example.com", "a\x00.example.com.evil.org", label + "b.example.com",

@@ -112,6 +112,43 @@ func revokedSerials(t *testing.T, m *pathstest.Mount) []string {
 	return answer.Texts("keys")
 }
 
+// An issuer is revoked as an issuer, also in the moment after a start.
+func TestRev1_AnIssuerIsNotRevokedAsACertificate(t *testing.T) {
+	m := pathstest.InProcess(t)
+	withRoot(t, m)
+	sub := subordinate(t, m, "root", "issuing", body{})
+	for range 20 {
+		m.Restart(t)
+		answer := m.Write(t, "revoke", body{"serial_number": serialOf(sub)})
+		require.Contains(t, []int{http.StatusBadRequest, http.StatusServiceUnavailable}, answer.Status, "%v", answer.Data)
+	}
+	require.Empty(t, revokedSerialsAfter(t, m))
+}
+
+// revokedSerialsAfter waits until the ledger is read.
+func revokedSerialsAfter(t *testing.T, m *pathstest.Mount) []string {
+	t.Helper()
+	restart(t, m)
+	return revokedSerials(t, m)
+}
+
+// Reasons that a profile forbids stay forbidden when the profile is gone.
+func TestRev1_ReasonsFollowTheVersionOfTheCertificate(t *testing.T) {
+	m := pathstest.InProcess(t)
+	withRoot(t, m)
+	m.Write(t, "profiles/strict", body{"preset": "tls-server", "allowed_revocation_reasons": "keyCompromise"}).Expect(http.StatusOK)
+	m.Write(t, "roles/strict", body{"profile": "strict", "allowed_domains": "example.com", "allow_subdomains": true, "key_type": "ec"}).Expect(http.StatusOK)
+	leaf := open(t, m, "strict", body{"alt_names": "a.example.com"})
+	ask := body{"serial_number": serialOf(leaf), "reason": "superseded"}
+	m.Write(t, "revoke", ask).Expect(http.StatusBadRequest)
+	m.Patch(t, "profiles/strict", body{"allowed_revocation_reasons": ""}).Expect(http.StatusOK)
+	m.Write(t, "revoke", ask).Expect(http.StatusBadRequest)
+	m.Delete(t, "roles/strict").OK()
+	m.Delete(t, "profiles/strict").OK()
+	m.Write(t, "revoke", ask).Expect(http.StatusBadRequest)
+	m.Write(t, "revoke", ask.with(body{"reason": "keyCompromise"})).Expect(http.StatusOK)
+}
+
 // A certificate without a record is known by its signature; another encoding of that
 // signature names the same serial number and nothing else.
 func TestRev1_UnstoredCertificatesAreProvenBySignature(t *testing.T) {
