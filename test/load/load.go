@@ -33,7 +33,8 @@ type Config struct {
 	// Scarce is how many operations a slice has of works that spend what was prepared:
 	// revocations and CRLs.
 	Scarce int
-	// Requests is how many different CSRs take turns.
+	// Requests is how many different CSRs take turns, at least Batch. The engine looks
+	// at all certificates of a key, so there are many, as in life.
 	Requests int
 	// Batch is the number of requests of one batch.
 	Batch int

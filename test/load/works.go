@@ -147,9 +147,14 @@ func batchTasks(ctx context.Context, b *bench, _ int) (ours, builtIn task, err e
 	if err != nil {
 		return task{}, task{}, err
 	}
-	var batch []map[string]any
-	for n := range b.config.Batch {
-		batch = append(batch, map[string]any{"csr": b.csrs[n%len(b.csrs)]})
+	size := b.config.Batch
+	var batches []request
+	for start := 0; start+size <= len(b.csrs); start += size {
+		var asks []map[string]any
+		for _, csr := range b.csrs[start : start+size] {
+			asks = append(asks, map[string]any{"csr": csr})
+		}
+		batches = append(batches, request{http.MethodPost, mounts.ours.path + "/sign/web/batch", encode(map[string]any{"requests": asks})})
 	}
 	check := func(answer []byte) error {
 		var many struct {
@@ -163,13 +168,12 @@ func batchTasks(ctx context.Context, b *bench, _ int) (ours, builtIn task, err e
 				return err
 			}
 		}
-		if len(many.Responses) != len(batch) {
-			return fmt.Errorf("a batch of %d was answered with %d certificates", len(batch), len(many.Responses))
+		if len(many.Responses) != size {
+			return fmt.Errorf("a batch of %d was answered with %d certificates", size, len(many.Responses))
 		}
 		return nil
 	}
-	whole := request{http.MethodPost, mounts.ours.path + "/sign/web/batch", encode(map[string]any{"requests": batch})}
-	return task{units: len(batch), next: turns([]request{whole}), check: check}, b.signTask(mounts.builtIn), nil
+	return task{units: size, next: turns(batches), check: check}, b.signTask(mounts.builtIn), nil
 }
 
 func rsaTasks(ctx context.Context, b *bench, _ int) (ours, builtIn task, err error) {
