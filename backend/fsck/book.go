@@ -3,6 +3,7 @@ package fsck
 import (
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 type book struct {
 	rows     map[cert.Serial]ledger.Row // the newest of each serial in a segment
 	complete uint32                     // hour up to which the newest segment claims to be complete
+	horizon  ledger.Horizon             // what was removed
 	marked   map[cert.Serial]bool       // named by a dirty marker
 	paged    map[cert.Serial]bool       // has a record with a certificate
 	pages    map[string]cert.Serial     // one certificate with a row by page key; nil until asked
@@ -167,6 +169,10 @@ func (c *checker) record(key string, record *ledger.Record) {
 		c.broken(key, "certificate %s: %v", record.Serial, err)
 		return
 	}
+	if c.book.horizon.Gone(record.Serial, want.NotAfter) {
+		c.broken(key, "%s is said to be removed, and a restart would not show it", record.Serial)
+		return
+	}
 	row, found := c.book.rows[record.Serial]
 	hour, _ := ledger.Hour(record.Serial)
 	want.Sequence = row.Sequence
@@ -207,16 +213,39 @@ func difference(row, page ledger.Row) string {
 	return fmt.Sprintf("%+v against %+v", row, page)
 }
 
-// rows checks that what rows and markers name is on a page.
+// tidied reads what was removed from the ledger.
+func (c *checker) tidied() error {
+	raw, err := c.get(layout.TidyHorizon)
+	if err != nil || raw == nil {
+		return err
+	}
+	if c.book.horizon, err = ledger.ReadHorizon(c.ctx, stored{value: raw}); err != nil {
+		c.broken(layout.TidyHorizon, "%v", err)
+		return nil
+	}
+	if h := c.book.horizon; h.Removing.Before(h.Ended) || !slices.IsSorted(h.Kept) {
+		c.broken(layout.TidyHorizon, "certificates that ended before %s are said to be gone, those before %s to be going", h.Ended, h.Removing)
+	}
+	return nil
+}
+
+// rows checks that what rows and markers name is on a page, unless it was removed.
 func (c *checker) rows() error {
 	for serial, row := range c.book.rows {
-		if !row.Unstored && !c.book.paged[serial] {
+		if !row.Unstored && !c.book.paged[serial] && !row.NotAfter.Before(c.book.horizon.Removing) {
 			c.broken(layout.Segment, "row %s has no record", serial)
 		}
 	}
 	for serial := range c.book.marked {
-		if !c.book.paged[serial] {
+		if c.book.paged[serial] {
+			continue
+		}
+		if row, found := c.book.rows[serial]; found && !row.Unstored {
 			c.broken(ledger.DirtyKey(serial), "there is no record of this certificate")
+		} else {
+			// A crash between the marker and the page of a certificate that was to be
+			// adopted. The next start removes it.
+			c.notice(ledger.DirtyKey(serial), "names no record")
 		}
 	}
 	return nil

@@ -191,6 +191,18 @@ func TestDamageIsFound(t *testing.T) {
 			m.remove(t, segment(m))
 			return page(t, m.flushed[1])
 		}, "a restart would not look for it"},
+		{"page that is said to be removed", func(t *testing.T, m *mount) string {
+			m.horizon(t, ledger.Horizon{Removing: now.Add(2 * time.Hour), Ended: now.Add(2 * time.Hour)})
+			return page(t, m.recent)
+		}, "a restart would not show it"},
+		{"horizon that goes further than what was removed", func(t *testing.T, m *mount) string {
+			m.horizon(t, ledger.Horizon{Removing: now.Add(-2 * time.Hour), Ended: now.Add(-time.Hour)})
+			return layout.TidyHorizon
+		}, "said to be gone"},
+		{"horizon that does not decode", func(t *testing.T, m *mount) string {
+			m.put(t, layout.TidyHorizon, []byte("{"))
+			return layout.TidyHorizon
+		}, "decoding"},
 		{"segment that does not decode", func(t *testing.T, m *mount) string {
 			m.put(t, segment(m), []byte{1, 2, 3})
 			return segment(m)
@@ -236,6 +248,24 @@ func TestDamageIsFound(t *testing.T) {
 			require.ErrorContains(t, report.Err(), key)
 		})
 	}
+}
+
+func (m *mount) horizon(t *testing.T, h ledger.Horizon) {
+	t.Helper()
+	require.NoError(t, kv.NewTable[ledger.Horizon](m.store, layout.TidyHorizon, 1).Put(context.Background(), "", &h))
+}
+
+func TestWhatWasRemovedNeedsNoPage(t *testing.T) {
+	m := newMount(t)
+	require.NoError(t, m.ledger.Flush(t.Context()))
+	m.remove(t, page(t, m.flushed[0]))
+	report, err := fsck.Check(t.Context(), m.store)
+	require.NoError(t, err)
+	require.Error(t, report.Err())
+	m.horizon(t, ledger.Horizon{Removing: now.Add(2 * time.Hour)})
+	report, err = fsck.Check(t.Context(), m.store)
+	require.NoError(t, err)
+	require.NoError(t, report.Err())
 }
 
 func TestIntentsAreNoticed(t *testing.T) {

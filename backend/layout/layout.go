@@ -14,7 +14,6 @@ const (
 	ConfigCluster  = "config/cluster"
 	ConfigCRL      = "config/crl"
 	ConfigKeyPool  = "config/keypool"
-	ConfigAutoTidy = "config/auto-tidy"
 	Token          = "hsm/"             // hsm/<name>
 	Key            = "key/"             // key/<id>
 	Issuer         = "issuer/"          // issuer/<id>
@@ -30,7 +29,6 @@ const (
 	CRLBody        = "crl-body/"        // crl-body/<issuer>/<number>/<chunk>
 	Responder      = "responder/"       // responder/<issuer>: delegated OCSP signer
 	TidyHorizon    = "tidy/horizon"     // what was removed from the ledger
-	TidyRun        = "tidy/run"         // the last run
 )
 
 // Row describes one prefix.
@@ -49,7 +47,6 @@ var Table = []Row{
 	{ConfigCluster, "issuer", "catalog", false},
 	{ConfigCRL, "crl", "crl", false},
 	{ConfigKeyPool, "keypool", "keypool", false},
-	{ConfigAutoTidy, "tidy", "tidy", false},
 	{Token, "keyring", "catalog", true},
 	{Key, "keyring", "catalog", true},
 	{Issuer, "issuer", "catalog", true},
@@ -65,7 +62,6 @@ var Table = []Row{
 	{CRLBody, "crl", "", false},
 	{Responder, "ocsp", "ocsp", true},
 	{TidyHorizon, "ledger", "ledger", false},
-	{TidyRun, "tidy", "tidy", false},
 }
 
 // Find returns the row that covers a storage key, and whether there is one.

@@ -30,6 +30,7 @@ func (l *Ledger) Adopt(ctx context.Context, record Record) error {
 	if err := record.check(); err != nil {
 		return err
 	}
+	row := rowOf(&record, &known)
 	defer l.lock(id).Unlock()
 	s, err := l.read(ctx, id)
 	if err != nil {
@@ -41,12 +42,14 @@ func (l *Ledger) Adopt(ctx context.Context, record Record) error {
 	if s.index(record.Serial) >= 0 {
 		return nil
 	}
+	if err := l.admit(id, &row); err != nil {
+		return err
+	}
 	s.records = append(slices.Clone(s.records), string(encodeRecord(&record)))
 	m, err := l.rewrite(ctx, s, record.Serial, l.needed(id, record.Serial)|dirty|covered)
 	if err != nil {
 		return err
 	}
-	row := rowOf(&record, &known)
 	_, err = l.publish(s, &row, m)
 	return err
 }

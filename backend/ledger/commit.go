@@ -60,7 +60,7 @@ func (l *Ledger) put(ctx context.Context, p *Page, to stage) error {
 		rows = nil
 	}
 	defer l.lock(p.id).Unlock()
-	if err := l.begin(p.id); err != nil {
+	if err := l.begin(p.id, rows); err != nil {
 		return err
 	}
 	// If we crash before this Put, nothing was issued. If we crash after it, Load
@@ -83,16 +83,25 @@ func (l *Ledger) Note(record Record) {
 	if err == nil {
 		err = record.check()
 	}
+	if err == nil {
+		record.KeyHash = s.keyHash
+		row := rowOf(&record, &s)
+		row.Unstored = true
+		err = l.note(&row)
+	}
 	if err != nil {
 		l.log.Error("certificate without a record has no row either", "serial", record.Serial.String(), "error", err)
-		return
 	}
-	record.KeyHash = s.keyHash
-	row := rowOf(&record, &s)
-	row.Unstored = true
+}
+
+func (l *Ledger) note(r *Row) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.state.show(&row, 0)
+	if err := l.state.current(r); err != nil {
+		return err
+	}
+	l.state.show(r, 0)
+	return nil
 }
 
 // Get returns the record of a serial number with one Get; NotFound when there is none.
@@ -155,10 +164,15 @@ func (l *Ledger) lock(id pageID) *sync.Mutex {
 }
 
 // begin announces a first write of a page. The caller holds the page's lock.
-func (l *Ledger) begin(id pageID) error {
+func (l *Ledger) begin(id pageID, rows []Row) error {
 	now := hourOf(l.now())
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for i := range rows {
+		if err := l.state.current(&rows[i]); err != nil {
+			return err
+		}
+	}
 	if now > id.hour()+1 || id.hour() <= l.state.closed {
 		// A restart may no longer look for pages in that hour.
 		return fault.New(fault.Conflict, "page %s was reserved too long ago; ask again", id.key())
@@ -268,6 +282,6 @@ func (s *state) show(r *Row, m marks) shown {
 	if r.Unstored {
 		m |= unstored
 	}
-	s.table.put(r, m|fresh)
+	s.table.put(r, m|fresh, 0)
 	return news
 }

@@ -2,7 +2,6 @@ package ledger_test
 
 import (
 	"fmt"
-	"maps"
 	"testing"
 	"time"
 
@@ -14,152 +13,6 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 )
-
-// life is a use of the ledger that remembers what was acknowledged.
-type life struct {
-	t     testing.TB
-	store *kvtest.Store
-	clock *clock
-	l     *ledger.Ledger
-
-	issued  map[cert.Serial]bool // acknowledged
-	tried   map[cert.Serial]bool // answered with an error: may be there or not
-	revoked map[cert.Serial]cert.Reason
-	perhaps map[cert.Serial]bool // revocation answered with an error
-	notes   map[cert.Serial]bool // not stored, and in a segment
-	loose   map[cert.Serial]bool // not stored, lost in a crash
-	all     []cert.Serial
-	failed  bool // a call was answered with an error
-}
-
-func newLife(t testing.TB) *life {
-	v := &life{
-		t: t, store: kvtest.New(), clock: newClock(),
-		issued: map[cert.Serial]bool{}, tried: map[cert.Serial]bool{}, revoked: map[cert.Serial]cert.Reason{},
-		perhaps: map[cert.Serial]bool{}, notes: map[cert.Serial]bool{}, loose: map[cert.Serial]bool{},
-	}
-	v.l = newLedger(v.store, v.clock)
-	return v
-}
-
-func (v *life) note(err error) bool {
-	if err != nil {
-		require.ErrorIs(v.t, err, kvtest.ErrLost)
-		v.failed = true
-	}
-	return err == nil
-}
-
-func (v *life) load() { v.note(v.l.Load(v.t.Context())) }
-
-func (v *life) issue(n int) {
-	serials, err := tryIssue(v.t, v.t.Context(), v.l, n)
-	into := v.tried
-	if v.note(err) {
-		into = v.issued
-		v.all = append(v.all, serials...)
-	}
-	for _, serial := range serials {
-		into[serial] = true
-	}
-}
-
-func (v *life) issueUnstored() {
-	page, err := v.l.NewPage(1)
-	require.NoError(v.t, err)
-	r := record(v.t, page.Serial(), "short.example.com")
-	v.l.Note(r)
-	v.loose[r.Serial] = true
-}
-
-func (v *life) issueCA() {
-	page, err := v.l.NewPage(1)
-	require.NoError(v.t, err)
-	r := record(v.t, page.Serial(), "Sub CA")
-	intent := r
-	intent.DER = nil
-	if !v.note(v.l.Intend(v.t.Context(), page, intent)) {
-		return
-	}
-	_, err = v.l.Get(v.t.Context(), r.Serial)
-	if err != nil && !fault.Is(err, fault.NotFound) {
-		v.note(err)
-	}
-	require.NoError(v.t, page.Add(r))
-	if v.note(v.l.Commit(v.t.Context(), page)) {
-		v.issued[r.Serial] = true
-		v.all = append(v.all, r.Serial)
-	} else {
-		v.tried[r.Serial] = true
-	}
-}
-
-func (v *life) revoke(i int, reason cert.Reason) {
-	if len(v.all) == 0 {
-		return
-	}
-	serial := v.all[i%len(v.all)]
-	r, _, err := v.l.Revoke(v.t.Context(), serial, revocation(reason))
-	if v.note(err) {
-		if known, found := v.revoked[serial]; found {
-			require.Equal(v.t, known, r.Revocation.Reason)
-		}
-		v.revoked[serial] = r.Revocation.Reason
-		delete(v.perhaps, serial)
-	} else {
-		v.perhaps[serial] = true
-	}
-}
-
-func (v *life) flush() {
-	err := v.l.Flush(v.t.Context())
-	if !v.l.Loaded() {
-		require.Equal(v.t, fault.Unavailable, fault.KindOf(err))
-		return
-	}
-	if v.note(err) {
-		maps.Copy(v.notes, v.loose)
-		clear(v.loose)
-	}
-}
-
-// restart forgets what is in memory.
-func (v *life) restart() {
-	// A process takes a moment to start, and counts on from the clock.
-	v.clock.turn(time.Second)
-	v.l = newLedger(v.store, v.clock)
-	maps.Copy(v.tried, v.loose)
-	clear(v.loose)
-}
-
-// check holds the rows against what was acknowledged. Loads if need be.
-func (v *life) check() {
-	require.NoError(v.t, v.l.Load(v.t.Context()))
-	all := rows(v.t, v.l)
-	for _, known := range []map[cert.Serial]bool{v.issued, v.notes, v.loose} {
-		for serial := range known {
-			require.Contains(v.t, all, serial, "acknowledged and lost")
-		}
-	}
-	revoked, err := v.l.Revoked("issuer-1")
-	require.NoError(v.t, err)
-	listed := map[cert.Serial]bool{}
-	for row := range revoked {
-		listed[row.Serial] = true
-	}
-	for serial, row := range all {
-		require.True(v.t, v.issued[serial] || v.notes[serial] || v.loose[serial] || v.tried[serial], "from nowhere")
-		reason, is := v.revoked[serial]
-		require.Equal(v.t, !row.RevokedAt.IsZero(), listed[serial])
-		switch {
-		case is:
-			require.Equal(v.t, start.Add(time.Hour), row.RevokedAt, "revoked and forgotten")
-			require.Equal(v.t, reason, row.Reason)
-		case !v.perhaps[serial]:
-			require.Zero(v.t, row.RevokedAt, "revoked by nobody")
-		}
-	}
-}
 
 // course is a use of everything that writes, across hours and restarts.
 func (v *life) course(crash bool) {
@@ -239,6 +92,7 @@ func TestRestartsShowTheSameRows(t *testing.T) {
 		v := newLife(t)
 		v.load()
 		faults := rapid.Bool().Draw(r, "faults")
+		v.brief = rapid.Bool().Draw(r, "brief")
 		r.Repeat(map[string]func(*rapid.T){
 			"issue":    func(r *rapid.T) { v.issue(rapid.IntRange(1, 4).Draw(r, "n")) },
 			"CA":       func(*rapid.T) { v.issueCA() },
@@ -248,6 +102,7 @@ func TestRestartsShowTheSameRows(t *testing.T) {
 			},
 			"flush":   func(*rapid.T) { v.flush() },
 			"load":    func(*rapid.T) { v.load() },
+			"tidy":    func(*rapid.T) { v.tidy() },
 			"restart": func(*rapid.T) { v.restart() },
 			"wait":    func(r *rapid.T) { v.clock.turn(time.Duration(rapid.IntRange(1, 9).Draw(r, "hours")) * time.Hour) },
 			"fault": func(r *rapid.T) {

@@ -73,8 +73,21 @@ func sign(t testing.TB, template *x509.Certificate) []byte {
 // record returns a record with a certificate of its own.
 func record(t testing.TB, serial cert.Serial, name string) ledger.Record {
 	t.Helper()
+	return recordOf(t, template(serial, name))
+}
+
+// recordUntil is record for a certificate that ends at a time.
+func recordUntil(t testing.TB, serial cert.Serial, end time.Time) ledger.Record {
+	t.Helper()
+	c := template(serial, "www.example.com")
+	c.NotAfter = end
+	return recordOf(t, c)
+}
+
+func recordOf(t testing.TB, c *x509.Certificate) ledger.Record {
+	t.Helper()
 	return ledger.Record{
-		Serial: serial, DER: sign(t, template(serial, name)), Issuer: "issuer-1", Role: "web", Profile: "tls-server@3",
+		Serial: cert.SerialOf(c.SerialNumber), DER: sign(t, c), Issuer: "issuer-1", Role: "web", Profile: "tls-server@3",
 		Requester: "entity-1", Owner: "team@example.com", Contacts: []string{"ops@example.com", "sec@example.com"},
 		Metadata: map[string]string{"ticket": "42", "env": "prod"}, IssuedAt: start,
 	}
@@ -103,14 +116,28 @@ func issue(t testing.TB, l *ledger.Ledger, n int) []cert.Serial {
 
 func tryIssue(t testing.TB, ctx context.Context, l *ledger.Ledger, n int) ([]cert.Serial, error) {
 	t.Helper()
-	page, err := l.NewPage(n)
+	return tryIssueUntil(t, ctx, l, slices.Repeat([]time.Time{start.Add(90 * 24 * time.Hour)}, n)...)
+}
+
+// tryIssueUntil records a certificate for each end, all on one page.
+func tryIssueUntil(t testing.TB, ctx context.Context, l *ledger.Ledger, ends ...time.Time) ([]cert.Serial, error) {
+	t.Helper()
+	page, err := l.NewPage(len(ends))
 	require.NoError(t, err)
-	serials := make([]cert.Serial, n)
+	serials := make([]cert.Serial, len(ends))
 	for i := range serials {
 		serials[i] = page.Serial()
-		require.NoError(t, page.Add(record(t, serials[i], "www.example.com")))
+		require.NoError(t, page.Add(recordUntil(t, serials[i], ends[i])))
 	}
 	return serials, l.Commit(ctx, page)
+}
+
+// issueUntil is tryIssueUntil when nothing is expected to fail.
+func issueUntil(t testing.TB, l *ledger.Ledger, ends ...time.Time) []cert.Serial {
+	t.Helper()
+	serials, err := tryIssueUntil(t, t.Context(), l, ends...)
+	require.NoError(t, err)
+	return serials
 }
 
 func revocation(reason cert.Reason) ledger.Revocation {

@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 )
@@ -26,6 +25,11 @@ const (
 func (l *Ledger) Flush(ctx context.Context) error {
 	l.maintenance.Lock()
 	defer l.maintenance.Unlock()
+	return l.flush(ctx)
+}
+
+// flush is Flush for a caller that holds maintenance.
+func (l *Ledger) flush(ctx context.Context) error {
 	if err := l.questionable(); err != nil {
 		return err
 	}
@@ -39,6 +43,9 @@ func (l *Ledger) Flush(ctx context.Context) error {
 		return err
 	}
 	if err := l.removeMarkers(ctx); err != nil {
+		return err
+	}
+	if err := l.removeSegments(ctx); err != nil {
 		return err
 	}
 	return l.compact(ctx)
@@ -186,140 +193,8 @@ func (l *Ledger) writeFresh(ctx context.Context) error {
 			// Forgotten first and removed later: if removing fails, a marker too many
 			// stays behind, never one too few.
 			l.state.table.mark(serial, 0, dirty)
-			l.segments.stray = append(l.segments.stray, cert.Serial(serial))
+			l.state.markers[cert.Serial(serial)] = true
 		}
-	}
-	return nil
-}
-
-// removeMarkers deletes the markers that are no longer needed.
-func (l *Ledger) removeMarkers(ctx context.Context) error {
-	for len(l.segments.stray) > 0 {
-		last := len(l.segments.stray) - 1
-		if err := l.removeMarker(ctx, l.segments.stray[last]); err != nil {
-			return err
-		}
-		l.segments.stray = l.segments.stray[:last]
-	}
-	return nil
-}
-
-func (l *Ledger) removeMarker(ctx context.Context, serial cert.Serial) error {
-	id, _ := pageIDOf(serial)
-	defer l.lock(id).Unlock()
-	l.mu.RLock()
-	v := l.state.table.view()
-	r, found := v.get(string(serial))
-	needed := found && r.has(dirty)
-	l.mu.RUnlock()
-	if needed {
-		// The row changed again, or was about to: the marker belongs to that change.
-		return nil
-	}
-	if err := l.store.Delete(ctx, DirtyKey(serial)); err != nil {
-		return fmt.Errorf("deleting marker of %s: %w", serial, err)
-	}
-	return nil
-}
-
-// segmentList is what the ledger knows of the segments in storage.
-type segmentList struct {
-	list     []segmentInfo // by number
-	last     uint64        // highest number ever tried
-	complete hour          // what the newest segment claims
-	highest  uint64        // highest sequence number in a segment at Load
-	stray    []cert.Serial // markers to be deleted
-}
-
-type segmentInfo struct {
-	number uint64
-	size   int
-}
-
-// writeSegments writes rows, in the order of serials, into as many segments as it
-// takes. Only the last claims complete: the others do not know that it will be
-// written. A number is never used twice, so that a write that was answered with an
-// error and arrives late does not replace a newer segment.
-func (l *Ledger) writeSegments(ctx context.Context, v *view, rows []row, complete hour) error {
-	w := newSegmentWriter(v)
-	for len(rows) > 0 {
-		n := 1
-		for n < len(rows) && samePage(v, &rows[0], &rows[n]) {
-			n++
-		}
-		if w.add(rows[:n]) {
-			rows = rows[n:]
-			continue
-		}
-		if err := l.writeSegment(ctx, w, l.segments.complete); err != nil {
-			return err
-		}
-		w = newSegmentWriter(v)
-	}
-	return l.writeSegment(ctx, w, complete)
-}
-
-func samePage(v *view, a, b *row) bool {
-	id, ours := pageIDOf(cert.Serial(v.serial(a)))
-	return ours && id.holds(cert.Serial(v.serial(b)))
-}
-
-func (l *Ledger) writeSegment(ctx context.Context, w *segmentWriter, complete hour) error {
-	s := &l.segments
-	s.last++
-	value := w.value(complete)
-	if err := l.store.Put(ctx, segmentKey(s.last), value); err != nil {
-		return fmt.Errorf("writing %s: %w", segmentKey(s.last), err)
-	}
-	s.list = append(s.list, segmentInfo{number: s.last, size: len(value)})
-	s.complete = complete
-	return nil
-}
-
-// smallSegments is how many small segments are merged at once.
-const smallSegments = 16
-
-// compact merges small segments into large ones: the rows that they name are
-// written as they are now, then the old segments are deleted. If we crash in
-// between, rows are there twice with the same sequence number.
-//
-// Segments that are half full or more are left alone; what later segments made
-// obsolete in them goes when they expire.
-func (l *Ledger) compact(ctx context.Context) error {
-	small := slices.DeleteFunc(slices.Clone(l.segments.list), func(s segmentInfo) bool { return s.size >= halfSegment })
-	if len(small) < smallSegments {
-		return nil
-	}
-	serials := map[string]bool{}
-	for _, info := range small {
-		segment, err := l.readSegment(ctx, info.number)
-		if err != nil {
-			return err
-		}
-		for i := range segment.Rows {
-			serials[string(segment.Rows[i].Serial)] = true
-		}
-	}
-	l.mu.Lock()
-	v := l.state.table.freeze()
-	l.mu.Unlock()
-	rows := make([]row, 0, len(serials))
-	for _, leaf := range v.leaves {
-		for i := range leaf.rows {
-			if serials[v.serial(&leaf.rows[i])] {
-				rows = append(rows, leaf.rows[i])
-			}
-		}
-	}
-	if err := l.writeSegments(ctx, &v, rows, l.segments.complete); err != nil {
-		return err
-	}
-	for _, info := range small {
-		key := segmentKey(info.number)
-		if err := l.store.Delete(ctx, key); err != nil {
-			return fmt.Errorf("deleting %s: %w", key, err)
-		}
-		l.segments.list = slices.DeleteFunc(l.segments.list, func(s segmentInfo) bool { return s == info })
 	}
 	return nil
 }

@@ -89,9 +89,10 @@ type Ledger struct {
 	now    func() time.Time
 	learnt func(issuer string, reason cert.Reason)
 
-	// maintenance lets one Load or Flush run at a time.
+	// maintenance lets one Load, Flush or step of Tidy run at a time.
 	maintenance sync.Mutex
 	segments    segmentList // guarded by maintenance
+	horizon     horizon     // guarded by maintenance
 
 	// pages serialises what reads a page and then writes it or its rows: whoever
 	// holds a page's lock and has read the page knows the truth until it lets go.
@@ -113,6 +114,12 @@ type state struct {
 	// unsettled holds the pages for which a Put has begun that is not known to
 	// have ended well; true when it has failed and storage must be asked.
 	unsettled map[pageID]bool
+	// markers holds serials of which a marker may be in storage that no row's mark
+	// speaks of: its Put was answered with an error, or there was no row.
+	markers map[cert.Serial]bool
+	// ended is the moment, as seconds has it, before which Load shows only what the
+	// horizon keeps: no row that ended before may be added.
+	ended uint64
 }
 
 // New returns a ledger that has loaded nothing and touched no storage.
@@ -129,6 +136,7 @@ func New(config Config) *Ledger {
 			// process gave out, so a reader's cursor never jumps over a change.
 			sequence:  uint64(max(config.Now().UnixMilli(), 0)) << 10,
 			unsettled: map[pageID]bool{},
+			markers:   map[cert.Serial]bool{},
 		},
 	}
 }
@@ -151,6 +159,14 @@ func (l *Ledger) Count() int {
 	return l.state.table.count
 }
 
+// Sequence returns the highest sequence number given out: a later snapshot has every
+// row up to it as that number stands for.
+func (l *Ledger) Sequence() uint64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.state.sequence
+}
+
 // Row returns the row of a serial number. Unavailable until loaded.
 func (l *Ledger) Row(serial cert.Serial) (row Row, found bool, err error) {
 	if err := l.questionable(); err != nil {
@@ -170,13 +186,13 @@ func (l *Ledger) Row(serial cert.Serial) (row Row, found bool, err error) {
 // they are now: however often it is walked, it yields the same. It skips over
 // stretches without a revoked row. Unavailable until loaded.
 func (l *Ledger) Revoked(issuer string) (iter.Seq[Row], error) {
-	v, err := l.snapshot()
-	if err != nil {
+	if err := l.questionable(); err != nil {
 		return nil, err
 	}
-	l.mu.RLock()
+	l.mu.Lock()
+	v := l.state.table.freeze()
 	id, known := l.state.table.words.numbers[issuer]
-	l.mu.RUnlock()
+	l.mu.Unlock()
 	return func(yield func(Row) bool) {
 		for _, leaf := range v.leaves {
 			if !known || leaf.revoked == 0 {

@@ -28,7 +28,7 @@ const (
 // false and questions answer Unavailable; NewPage, Commit, Get and Revoke work
 // meanwhile. After an error it may be called again; once loaded it does nothing.
 //
-// It reads every segment, then looks for what they do not have: pages in the
+// It reads the horizon and every segment, then looks for what they do not have: pages in the
 // hours that the newest segment does not call complete, and what the dirty markers
 // name. A change made by this process meanwhile is never undone: rows of segments
 // give way to rows that are fresh, and a page is read and shown under its lock.
@@ -41,6 +41,9 @@ func (l *Ledger) Load(ctx context.Context) error {
 	if err := l.fence(ctx); err != nil {
 		return err
 	}
+	if err := l.loadHorizon(ctx); err != nil {
+		return err
+	}
 	complete, err := l.loadSegments(ctx)
 	if err != nil {
 		return err
@@ -49,6 +52,9 @@ func (l *Ledger) Load(ctx context.Context) error {
 		return err
 	}
 	if err := l.loadMarkers(ctx); err != nil {
+		return err
+	}
+	if err := l.keepEarly(ctx); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -97,8 +103,8 @@ func (l *Ledger) loadSegments(ctx context.Context) (hour, error) {
 			return 0, err
 		}
 		for i := range batch {
-			l.showSegment(&batch[i])
-			l.segments.list = append(l.segments.list, segmentInfo{number: numbers[i], size: batch[i].size})
+			l.showSegment(&batch[i], uint32(numbers[i]))
+			l.segments.list = append(l.segments.list, segmentInfo{number: numbers[i], size: batch[i].size, rows: len(batch[i].Rows)})
 			l.segments.last = max(l.segments.last, numbers[i])
 			l.segments.complete = hour(batch[i].Complete)
 			l.segments.highest = max(l.segments.highest, batch[i].Zone.LastSequence)
@@ -125,13 +131,17 @@ func (l *Ledger) readSegment(ctx context.Context, number uint64) (Segment, error
 	return s, nil
 }
 
-// showSegment shows the rows of a segment that are newer than those already shown.
-func (l *Ledger) showSegment(s *Segment) {
+// showSegment shows the rows of a segment that are newer than those already shown,
+// and not gone.
+func (l *Ledger) showSegment(s *Segment, number uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := &l.state.table
 	for i := range s.Rows {
 		r := &s.Rows[i]
+		if l.horizon.Gone(r.Serial, r.NotAfter) {
+			continue
+		}
 		v := t.view()
 		old, found := v.get(string(r.Serial))
 		switch {
@@ -145,7 +155,7 @@ func (l *Ledger) showSegment(s *Segment) {
 		if r.Unstored {
 			m |= unstored
 		}
-		t.put(r, m)
+		t.put(r, m, number)
 	}
 }
 
@@ -161,7 +171,9 @@ func (l *Ledger) loadHours(ctx context.Context, complete hour) error {
 		}
 		closed = max(now, settling+2) - settling - 1
 	} else {
-		for h := complete + 1; h <= max(now, complete+1)+aheadHours; h++ {
+		// While a clock that went back has not caught up, pages are in the hour after the
+		// closed ones, of which segments tell only once a day.
+		for h := complete + 1; h <= max(now, complete+idleHours)+aheadHours; h++ {
 			hours = append(hours, h)
 		}
 	}
@@ -258,6 +270,11 @@ func (l *Ledger) loadMarkers(ctx context.Context) error {
 		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		v := l.state.table.view()
+		if _, found := v.get(string(serial)); !found {
+			// The page was never written, or it is gone: the marker names nothing.
+			l.state.markers[serial] = true
+		}
 		l.state.table.mark(string(serial), fresh|covered|dirty, 0)
 		return nil
 	})

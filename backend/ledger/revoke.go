@@ -158,12 +158,19 @@ func (l *Ledger) rewrite(ctx context.Context, s *sheet, serial cert.Serial, m ma
 	return m, nil
 }
 
+// putMarker writes a marker. The caller holds the page's lock.
 func (l *Ledger) putMarker(ctx context.Context, serial cert.Serial) error {
-	if err := l.store.Put(ctx, DirtyKey(serial), []byte{markerVersion}); err != nil {
-		return fmt.Errorf("writing marker of %s: %w", serial, err)
-	}
+	err := l.store.Put(ctx, DirtyKey(serial), []byte{markerVersion})
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	v := l.state.table.view()
+	if _, found := v.get(string(serial)); err != nil || !found {
+		// No row says that the marker is there: Flush looks after it.
+		l.state.markers[serial] = true
+	}
+	if err != nil {
+		return fmt.Errorf("writing marker of %s: %w", serial, err)
+	}
 	l.state.table.mark(string(serial), dirty, 0)
 	return nil
 }

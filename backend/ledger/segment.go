@@ -40,6 +40,10 @@ type Zone struct {
 // that a listing is in their order.
 func segmentKey(number uint64) string { return fmt.Sprintf("%s%016x", layout.Segment, number) }
 
+// maxSegment is the highest number of a segment: rows in memory name theirs in 32
+// bits, and it takes one write to use one up. There is no segment 0.
+const maxSegment = 1<<32 - 1
+
 // ParseSegmentKey returns the number of the segment that a storage key names.
 func ParseSegmentKey(key string) (number uint64, ok bool) {
 	digits, ok := strings.CutPrefix(key, layout.Segment)
@@ -47,7 +51,7 @@ func ParseSegmentKey(key string) (number uint64, ok bool) {
 		return 0, false
 	}
 	number, err := strconv.ParseUint(digits, 16, 64)
-	return number, err == nil && segmentKey(number) == key
+	return number, err == nil && segmentKey(number) == key && number > 0 && number <= maxSegment
 }
 
 // segmentWriter fills one segment with rows of a view.

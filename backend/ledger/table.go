@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"iter"
 	"slices"
 	"sort"
 	"strings"
@@ -8,10 +9,12 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 )
 
-// row is a Row in 72 octets without a pointer.
+// row is a Row in 80 octets without a pointer.
 type row struct {
 	text      uint32 // place of the key hash, the serial and the name
-	sameKey   uint32 // place of the text of another row with this key, 0 for none
+	olderKey  uint32 // place of the text of the row with this key put before, 0 for none
+	newerKey  uint32 // and of the one put after
+	segment   uint32 // number of the last segment that took the row, 0 for none
 	nameLen   uint16
 	serialLen uint8
 	state     uint8 // the reason in the low four bits, marks above
@@ -40,7 +43,7 @@ const (
 func (r *row) has(m marks) bool { return marks(r.state)&m == m }
 
 // leafRows is a compromise: a reader's snapshot makes the next writer copy one
-// leaf, 9 KiB, and a million rows make a list of some ten thousand leaves.
+// leaf, 10 KiB, and a million rows make a list of some ten thousand leaves.
 const leafRows = 128
 
 // leaf holds neighbouring rows. Once a snapshot has seen it, it never changes.
@@ -133,6 +136,44 @@ func (v *view) hasPage(id pageID) bool {
 	return false
 }
 
+// pagesAfter yields the rows of each page, in the order of serials, from the first
+// one above a serial. Serials that name no page are yielded one by one. What it
+// yields is valid until the next.
+func (v *view) pagesAfter(serial cert.Serial) iter.Seq[[]row] {
+	at, i, found := v.find(string(serial))
+	if found {
+		i++
+	}
+	return v.pages(at, i)
+}
+
+// pagesFrom is pagesAfter from a page on, if that has rows.
+func (v *view) pagesFrom(id pageID) iter.Seq[[]row] {
+	var tail [tailLength]byte
+	at, i, _ := v.find(string(id[:]) + string(tail[:]))
+	return v.pages(at, i)
+}
+
+func (v *view) pages(at, i int) iter.Seq[[]row] {
+	return func(yield func([]row) bool) {
+		var page []row
+		for ; at < len(v.leaves); at, i = at+1, 0 {
+			for rows := v.leaves[at].rows; i < len(rows); i++ {
+				if len(page) > 0 && !samePage(v, &page[0], &rows[i]) {
+					if !yield(page) {
+						return
+					}
+					page = page[:0]
+				}
+				page = append(page, rows[i])
+			}
+		}
+		if len(page) > 0 {
+			yield(page)
+		}
+	}
+}
+
 // withKey returns the rows that have a key hash, in no order.
 func (t *table) withKey(hash [8]byte) []Row {
 	v := t.view()
@@ -143,7 +184,7 @@ func (t *table) withKey(hash [8]byte) []Row {
 			break
 		}
 		rows = append(rows, v.wide(r))
-		place = r.sameKey
+		place = r.olderKey
 	}
 	return rows
 }
@@ -176,8 +217,9 @@ func (t *table) own(at int) *leaf {
 }
 
 // put inserts the row or replaces that of the same serial. Name and key come from
-// the certificate and so are the same whenever a serial is put again.
-func (t *table) put(wide *Row, m marks) {
+// the certificate and so are the same whenever a serial is put again. segment is the
+// one that has the row, 0 when nothing is known of that which was not before.
+func (t *table) put(wide *Row, m marks, segment uint32) {
 	v := t.view()
 	at, i, found := v.find(string(wide.Serial))
 	r := row{
@@ -187,11 +229,15 @@ func (t *table) put(wide *Row, m marks) {
 		profile: t.words.put(wide.Profile), owner: t.words.put(wide.Owner),
 		notBefore: seconds(wide.NotBefore), notAfter: seconds(wide.NotAfter),
 		revokedAt: seconds(wide.RevokedAt), invalid: seconds(wide.Invalidity), sequence: wide.Sequence,
+		segment: segment,
 	}
 	if found {
 		l := t.own(at)
 		old := &l.rows[i]
-		r.text, r.sameKey, r.nameLen = old.text, old.sameKey, old.nameLen
+		r.text, r.olderKey, r.newerKey, r.nameLen = old.text, old.olderKey, old.newerKey, old.nameLen
+		if segment == 0 {
+			r.segment = old.segment
+		}
 		l.tally(old, -1)
 		*old = r
 		l.tally(old, 1)
@@ -201,7 +247,10 @@ func (t *table) put(wide *Row, m marks) {
 	if t.byKey == nil {
 		t.byKey = map[[8]byte]uint32{}
 	}
-	r.sameKey, t.byKey[wide.KeyHash] = t.byKey[wide.KeyHash], r.text
+	r.olderKey, t.byKey[wide.KeyHash] = t.byKey[wide.KeyHash], r.text
+	if older := t.at(r.olderKey); older != nil {
+		older.newerKey = r.text
+	}
 	t.insert(at, i, r)
 }
 

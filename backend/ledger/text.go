@@ -18,6 +18,7 @@ const (
 type arena struct {
 	full []string // sealed chunks; append only
 	open *strings.Builder
+	dead int // octets of texts whose rows are gone
 }
 
 const (
@@ -48,6 +49,16 @@ func (a *arena) put(keyHash [hashLength]byte, serial, name string) uint32 {
 }
 
 const padding = "\x00\x00\x00\x00"
+
+// drop notes that a row's texts are wanted no more. They stay where they are, because
+// a view may still read them: see Ledger.shrink.
+func (a *arena) drop(serialLen, nameLen int) {
+	length := serialOffset + serialLen + nameLen
+	a.dead += (length + textUnit - 1) / textUnit * textUnit
+}
+
+// wasteful reports whether more than half of the arena is dead.
+func (a *arena) wasteful() bool { return a.dead > len(a.full)*chunkSize/2 && len(a.full) > 0 }
 
 // texts is a view of an arena; what is put later does not disturb it.
 type texts struct {
