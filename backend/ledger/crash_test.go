@@ -11,7 +11,6 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
-	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 )
 
 // course is a use of everything that writes, across hours and restarts.
