@@ -51,7 +51,8 @@ type Config struct {
 	Now    func() time.Time
 }
 
-// Head describes the newest CRL of an issuer.
+// Head describes the newest CRL of an issuer. The zero Head stands for none, see
+// Service.Forget.
 type Head struct {
 	Number     int64     `json:"number"`
 	ThisUpdate time.Time `json:"this_update"`
@@ -60,4 +61,7 @@ type Head struct {
 	Size       int       `json:"size"`   // octets of DER
 	Chunks     int       `json:"chunks"` // storage entries that hold them
 	SHA256     []byte    `json:"sha256"` // of the whole DER
+	// Through is a sequence number of the ledger: revocations up to it are on the list.
+	// 0 for a list without entries, see Settings.Disable.
+	Through uint64 `json:"through,omitempty"`
 }

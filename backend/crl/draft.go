@@ -20,6 +20,7 @@ type draft struct {
 	list    List
 	extent  extent
 	entries iter.Seq[Entry]
+	through uint64 // see Head
 }
 
 // draft finds out what is on an issuer's list now. A disabled list has no entries.
@@ -29,6 +30,7 @@ func (s *Service) draft(issuer string, ca *x509.Certificate, settings Settings) 
 	if settings.Disable {
 		return d, nil
 	}
+	d.through = s.config.Ledger.Sequence() // before the rows: they have it and perhaps more
 	rows, err := s.config.Ledger.Revoked(issuer)
 	if err != nil {
 		return nil, fmt.Errorf("reading revoked certificates of issuer %s: %w", issuer, err)
@@ -77,6 +79,7 @@ func (d *draft) sign(authority *sign.Authority) (*edition, error) {
 	return &edition{body: der, head: Head{
 		Number: d.list.Number, ThisUpdate: d.list.ThisUpdate, NextUpdate: d.list.NextUpdate,
 		Entries: d.extent.entries, Size: len(der), Chunks: chunks(len(der)), SHA256: digest[:],
+		Through: d.through,
 	}}, nil
 }
 

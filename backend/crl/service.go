@@ -161,7 +161,7 @@ func (s *Service) load(ctx context.Context, issuer string) (e *edition, err erro
 	var last int64 = -1
 	for range looks {
 		head, err := s.heads.Get(ctx, issuer)
-		if err != nil || head == nil {
+		if err != nil || head == nil || head.Chunks == 0 {
 			return nil, err
 		}
 		body, err := s.readBody(ctx, issuer, *head)

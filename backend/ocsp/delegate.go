@@ -197,6 +197,21 @@ func (r *Responder) forget(issuers []Issuer) {
 	}
 }
 
+// Stored returns the ids of the issuers of which storage holds a responder, those that
+// are gone included.
+func (r *Responder) Stored(ctx context.Context) ([]string, error) { return r.records.Names(ctx) }
+
+// Forget removes the responder of an issuer that Source does not know any more, its
+// key with it. It does not wait for a Prepare that is under way: what that may store
+// after it, Stored leads to.
+func (r *Responder) Forget(ctx context.Context, issuer string) error {
+	r.mu.Lock()
+	delete(r.delegates, issuer)
+	delete(r.failures, issuer)
+	r.mu.Unlock()
+	return r.records.Delete(ctx, issuer)
+}
+
 // prepare sees to one issuer.
 func (r *Responder) prepare(ctx context.Context, issuer Issuer) (err error) {
 	defer func() {

@@ -269,3 +269,20 @@ func TestKey2_ResponderKeyIsOnlyInItsRecord(t *testing.T) {
 		require.False(t, bytes.Contains(value, scalar), name)
 	}
 }
+
+func TestForgetRemovesTheResponderWithItsKey(t *testing.T) {
+	m := newMount(t, noon)
+	stored, err := m.Stored(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []string{"root"}, stored)
+	m.source.mu.Lock()
+	m.source.issuers = []ocsp.Issuer{}
+	m.source.mu.Unlock()
+	for range 2 {
+		require.NoError(t, m.Forget(t.Context(), "root"))
+		require.Nil(t, m.Responder.Responder("root"))
+		require.Empty(t, m.store.Dump())
+	}
+	require.NoError(t, m.Prepare(t.Context()))
+	require.Empty(t, m.store.Dump())
+}
