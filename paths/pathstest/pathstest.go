@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"io"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -29,7 +28,7 @@ type Mount struct {
 	Storage logical.Storage
 	// System may be changed between requests: TTLs, the entity and its groups.
 	System *logical.StaticSystemView
-	Log    *bytes.Buffer // what the engine logged; in process only
+	Log    *Log // what the engine logged; in process only
 
 	connect func(testing.TB, *logical.BackendConfig) logical.Backend
 	backend logical.Backend
@@ -63,7 +62,7 @@ func mount(t testing.TB, connect func(testing.TB, *logical.BackendConfig) logica
 			VersionString:      "1.21.1",
 			PluginEnvironment:  &logical.PluginEnvironment{VaultVersion: "1.21.1"},
 		},
-		Log:     &bytes.Buffer{},
+		Log:     &Log{},
 		connect: connect,
 		serial:  &atomic.Int64{},
 	}
@@ -91,7 +90,7 @@ func (m *Mount) Backend() logical.Backend { return m.backend }
 
 func (m *Mount) setup(t testing.TB) {
 	t.Helper()
-	log := hclog.New(&hclog.LoggerOptions{Output: &locked{w: m.Log}, Level: hclog.Debug})
+	log := hclog.New(&hclog.LoggerOptions{Output: m.Log, Level: hclog.Debug})
 	config := &logical.BackendConfig{
 		Logger:      log,
 		System:      m.System,
@@ -129,16 +128,24 @@ func dial(t testing.TB, config *logical.BackendConfig) logical.Backend {
 	return backend
 }
 
-// locked serialises writes of several goroutines.
-type locked struct {
-	mu sync.Mutex // held during one write
-	w  io.Writer
+// Log is what an engine logged, one that ended and its successor alike.
+type Log struct {
+	mu   sync.Mutex // guards text: background work logs at any time
+	text bytes.Buffer
 }
 
-func (l *locked) Write(line []byte) (int, error) {
+// Write implements io.Writer.
+func (l *Log) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.w.Write(line)
+	return l.text.Write(line)
+}
+
+// String returns everything that was logged until now.
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // Answer is what a client would see.

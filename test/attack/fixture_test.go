@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"maps"
 	"net/http"
@@ -94,14 +93,6 @@ func csrFor(t *testing.T, names ...string) string {
 		template.Subject.CommonName = names[0]
 	}
 	return csrOf(t, template, newKey(t))
-}
-
-// extended returns a request for a.example.com that asks for an extension.
-func extended(t *testing.T, extensions ...pkix.Extension) string {
-	t.Helper()
-	return csrOf(t, &x509.CertificateRequest{
-		Subject: pkix.Name{CommonName: "a.example.com"}, ExtraExtensions: extensions,
-	}, newKey(t))
 }
 
 // door is one way to a certificate.

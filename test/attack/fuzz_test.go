@@ -46,7 +46,9 @@ func (g *target) furnish(t testing.TB) {
 		data body
 	}{
 		{"root/generate/internal", body{"common_name": "Test Root", "key_type": "ec", "ttl": "87600h", "issuer_name": "root"}},
-		{"roles/web", webRole}, {"profiles/web", body{"preset": "tls-server"}}, {"keys/generate/internal", body{"key_type": "ec", "key_name": "spare"}},
+		{"roles/web", webRole},
+		{"profiles/web", body{"preset": "tls-server"}},
+		{"keys/generate/internal", body{"key_type": "ec", "key_name": "spare"}},
 	} {
 		require.Equal(t, http.StatusOK, g.throw(t, logical.UpdateOperation, step.path, step.data), step.path)
 	}
