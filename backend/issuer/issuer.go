@@ -68,7 +68,7 @@ type Settings struct {
 	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of the issuer's delta CRL; not available yet, so it must be empty."`
 	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder (AIA ocsp), instead of those of config/urls."`
 	EnableAIATemplating bool     `json:"enable_aia_url_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}} and {{cluster_aia_path}} in this issuer's URLs are replaced when a certificate is issued."`
-	PermittedProfiles   []string `json:"permitted_profiles" doc:"Profiles under which the issuer may issue; empty: all. Roles without a profile count as the profile named role:NAME."`
+	PermittedProfiles   []string `json:"permitted_profiles" blank:"refuse" doc:"Profiles under which the issuer may issue; empty: all. Roles without a profile count as the profile named role:NAME."`
 }
 
 // DefaultSettings returns what a new issuer starts with.

@@ -12,10 +12,10 @@ type Config struct {
 	Description string `json:"description" doc:"What certificates of this profile are for, in plain words; it has no effect on certificates."`
 	Kind        string `json:"kind" doc:"What is certified: an end entity (leaf), an issuing CA (subca), a self-signed CA (root) or an OCSP responder (ocsp)." enum:"leaf|subca|root|ocsp" default:"leaf"`
 
-	KeyAlgorithms        []string `json:"key_algorithms" doc:"Key algorithms that may be certified; an RSA size is the smallest allowed, an EC size is exact. The engine generates the first one unless a request names another." enum:"rsa-2048|rsa-3072|rsa-4096|ec-256|ec-384|ec-521|ed25519" default:"ec-256,ec-384,rsa-2048"`
+	KeyAlgorithms        []string `json:"key_algorithms" blank:"refuse" doc:"Key algorithms that may be certified; an RSA size is the smallest allowed, an EC size is exact. The engine generates the first one unless a request names another." enum:"rsa-2048|rsa-3072|rsa-4096|ec-256|ec-384|ec-521|ed25519" default:"ec-256,ec-384,rsa-2048"`
 	AllowEngineGenerated bool     `json:"allow_engine_generated" doc:"Whether the engine may generate the key; otherwise requests must bring a CSR." default:"true"`
 	UniqueKey            bool     `json:"unique_key" doc:"Whether a key that was certified for another owner before is refused."`
-	IssuerKeyAlgorithms  []string `json:"issuer_key_algorithms" doc:"Key algorithms of issuers that may sign this profile, read like key_algorithms; empty allows every issuer." enum:"rsa-2048|rsa-3072|rsa-4096|ec-256|ec-384|ec-521|ed25519"`
+	IssuerKeyAlgorithms  []string `json:"issuer_key_algorithms" blank:"refuse" doc:"Key algorithms of issuers that may sign this profile, read like key_algorithms; empty allows every issuer." enum:"rsa-2048|rsa-3072|rsa-4096|ec-256|ec-384|ec-521|ed25519"`
 
 	SignatureHashBits int  `json:"signature_hash_bits" doc:"Bits of the SHA-2 hash in signatures of RSA issuers, 0 for 256; ECDSA issuers always use the hash that fits their curve." enum:"0|256|384|512" default:"0"`
 	SignaturePSS      bool `json:"signature_pss" doc:"Whether RSA issuers sign with PSS instead of PKCS #1 v1.5."`
@@ -27,49 +27,49 @@ type Config struct {
 	NotAfter         string `json:"not_after" doc:"Fixed end of all certificates as an RFC 3339 time; requests may only end earlier; empty for none."`
 	ValiditySchedule string `json:"validity_schedule" doc:"Schedule of falling lifetimes to obey: none, or cabf_tls for 200 days, 100 days from 2027-03-15 and 47 days from 2029-03-15." enum:"none|cabf_tls" default:"none"`
 
-	SubjectRequired []string          `json:"subject_required" doc:"Subject attributes that must be present." enum:"common_name|organization|ou|country|locality|province|street_address|postal_code|serial_number|user_id"`
-	SubjectAllowed  []string          `json:"subject_allowed" doc:"Subject attributes that may be present." enum:"common_name|organization|ou|country|locality|province|street_address|postal_code|serial_number|user_id" default:"common_name"`
+	SubjectRequired []string          `json:"subject_required" blank:"refuse" doc:"Subject attributes that must be present." enum:"common_name|organization|ou|country|locality|province|street_address|postal_code|serial_number|user_id"`
+	SubjectAllowed  []string          `json:"subject_allowed" blank:"refuse" doc:"Subject attributes that may be present." enum:"common_name|organization|ou|country|locality|province|street_address|postal_code|serial_number|user_id" default:"common_name"`
 	SubjectFixed    map[string]string `json:"subject_fixed" doc:"Subject attributes with a fixed value (attribute=value); a request for another value is refused."`
 	SubjectPatterns map[string]string `json:"subject_patterns" doc:"Regular expressions (RE2) that the whole value of a subject attribute must match (attribute=expression)."`
 	CNPolicy        string            `json:"cn_policy" doc:"Common name: left out (omit), the requested one or else the first alternative name (first_san), one of the alternative names when present (must_be_in_san), or any text (free). All but free refuse a requested common name that is not an alternative name." enum:"omit|first_san|must_be_in_san|free" default:"must_be_in_san"`
 
-	SANTypes         []string `json:"san_types" doc:"Types of subject alternative names that may be present." enum:"dns|ip|uri|email|other" default:"dns"`
-	SANRequiredTypes []string `json:"san_required_types" doc:"Types of subject alternative names of which at least one each must be present." enum:"dns|ip|uri|email|other"`
+	SANTypes         []string `json:"san_types" blank:"refuse" doc:"Types of subject alternative names that may be present." enum:"dns|ip|uri|email|other" default:"dns"`
+	SANRequiredTypes []string `json:"san_required_types" blank:"refuse" doc:"Types of subject alternative names of which at least one each must be present." enum:"dns|ip|uri|email|other"`
 	SANMin           int      `json:"san_min" doc:"Smallest number of subject alternative names." default:"0"`
 	SANMax           int      `json:"san_max" doc:"Largest number of subject alternative names." default:"100"`
 	SANURIMax        int      `json:"san_uri_max" doc:"Largest number of URIs among the subject alternative names." default:"100"`
-	URISchemes       []string `json:"uri_schemes" doc:"Schemes that URIs may have, such as spiffe; empty allows every scheme."`
+	URISchemes       []string `json:"uri_schemes" blank:"refuse" doc:"Schemes that URIs may have, such as spiffe; empty allows every scheme."`
 	AllowWildcards   bool     `json:"allow_wildcards" doc:"Whether the whole left-most label of a DNS name may be a wildcard."`
 
-	KeyUsage            []string `json:"key_usage" doc:"Key usages of every certificate, always critical; a usage that the key's algorithm cannot serve is left out. Empty leaves the extension out." default:"DigitalSignature"`
-	KeyUsageOptional    []string `json:"key_usage_optional" doc:"Key usages that a CSR may ask for, or a role add."`
-	ExtKeyUsage         []string `json:"ext_key_usage" doc:"Extended key usages by name (ServerAuth, ClientAuth, CodeSigning, EmailProtection, TimeStamping, OCSPSigning ...) or OID."`
+	KeyUsage            []string `json:"key_usage" blank:"refuse" doc:"Key usages of every certificate, always critical; a usage that the key's algorithm cannot serve is left out. Empty leaves the extension out." default:"DigitalSignature"`
+	KeyUsageOptional    []string `json:"key_usage_optional" blank:"refuse" doc:"Key usages that a CSR may ask for, or a role add."`
+	ExtKeyUsage         []string `json:"ext_key_usage" blank:"refuse" doc:"Extended key usages by name (ServerAuth, ClientAuth, CodeSigning, EmailProtection, TimeStamping, OCSPSigning ...) or OID."`
 	ExtKeyUsageCritical bool     `json:"ext_key_usage_critical" doc:"Whether the extended key usage extension is critical."`
 
-	PolicyIdentifiers []string `json:"policy_identifiers" doc:"Certificate policy OIDs, each alone, as OID=URI of the practice statement, or as JSON with oid, cps and notice."`
+	PolicyIdentifiers []string `json:"policy_identifiers" blank:"refuse" doc:"Certificate policy OIDs, each alone, as OID=URI of the practice statement, or as JSON with oid, cps and notice."`
 	AIA               string   `json:"aia" doc:"Authority information access: the issuer's URLs (full) or none." enum:"full|none" default:"full"`
 	CRLDistribution   string   `json:"crl_distribution" doc:"CRL distribution points: the issuer's URLs (full) or none." enum:"full|none" default:"full"`
 	OCSPNoCheck       bool     `json:"ocsp_nocheck" doc:"Whether relying parties need not check a responder's certificate for revocation (RFC 6960, id-pkix-ocsp-nocheck)."`
 	NoRevAvail        bool     `json:"no_rev_avail" doc:"Whether certificates say that no revocation information exists (RFC 9608); needs crl_distribution=none."`
 	MustStaple        bool     `json:"must_staple" doc:"Whether certificates demand a stapled OCSP response (RFC 7633)."`
 	PrivateKeyUsage   int64    `json:"private_key_usage_period" doc:"How long from notBefore the private key may sign; 0 leaves the extension out." kind:"duration" default:"0"`
-	CustomExtensions  []string `json:"custom_extensions" doc:"Further extensions of every certificate, each as OID=critical:BASE64 or OID=noncritical:BASE64 of its DER value."`
+	CustomExtensions  []string `json:"custom_extensions" blank:"refuse" doc:"Further extensions of every certificate, each as OID=critical:BASE64 or OID=noncritical:BASE64 of its DER value."`
 	NoStore           bool     `json:"no_store" doc:"Whether certificates are not stored; they can be listed but not read back, and only revoked with the certificate in hand."`
 	BCForNonCA        bool     `json:"basic_constraints_valid_for_non_ca" doc:"Whether end-entity certificates carry basic constraints with CA:FALSE."`
 
 	MaxPathLength           int      `json:"max_path_length" doc:"Number of CA certificates that may follow this one on a path, -1 for no limit; only for CAs." default:"-1"`
-	PermittedDNSDomains     []string `json:"permitted_dns_domains" doc:"Name constraint of a CA: DNS domains it may certify."`
-	ExcludedDNSDomains      []string `json:"excluded_dns_domains" doc:"Name constraint of a CA: DNS domains it must not certify."`
-	PermittedIPRanges       []string `json:"permitted_ip_ranges" doc:"Name constraint of a CA: IP networks in CIDR form it may certify."`
-	ExcludedIPRanges        []string `json:"excluded_ip_ranges" doc:"Name constraint of a CA: IP networks in CIDR form it must not certify."`
-	PermittedEmailAddresses []string `json:"permitted_email_addresses" doc:"Name constraint of a CA: mailboxes, hosts or .domains it may certify."`
-	ExcludedEmailAddresses  []string `json:"excluded_email_addresses" doc:"Name constraint of a CA: mailboxes, hosts or .domains it must not certify."`
-	PermittedURIDomains     []string `json:"permitted_uri_domains" doc:"Name constraint of a CA: hosts or .domains of URIs it may certify."`
-	ExcludedURIDomains      []string `json:"excluded_uri_domains" doc:"Name constraint of a CA: hosts or .domains of URIs it must not certify."`
+	PermittedDNSDomains     []string `json:"permitted_dns_domains" blank:"refuse" doc:"Name constraint of a CA: DNS domains it may certify."`
+	ExcludedDNSDomains      []string `json:"excluded_dns_domains" blank:"refuse" doc:"Name constraint of a CA: DNS domains it must not certify."`
+	PermittedIPRanges       []string `json:"permitted_ip_ranges" blank:"refuse" doc:"Name constraint of a CA: IP networks in CIDR form it may certify."`
+	ExcludedIPRanges        []string `json:"excluded_ip_ranges" blank:"refuse" doc:"Name constraint of a CA: IP networks in CIDR form it must not certify."`
+	PermittedEmailAddresses []string `json:"permitted_email_addresses" blank:"refuse" doc:"Name constraint of a CA: mailboxes, hosts or .domains it may certify."`
+	ExcludedEmailAddresses  []string `json:"excluded_email_addresses" blank:"refuse" doc:"Name constraint of a CA: mailboxes, hosts or .domains it must not certify."`
+	PermittedURIDomains     []string `json:"permitted_uri_domains" blank:"refuse" doc:"Name constraint of a CA: hosts or .domains of URIs it may certify."`
+	ExcludedURIDomains      []string `json:"excluded_uri_domains" blank:"refuse" doc:"Name constraint of a CA: hosts or .domains of URIs it must not certify."`
 
-	AllowedRevocationReasons []string          `json:"allowed_revocation_reasons" doc:"Reasons for which certificates may be revoked; empty allows every reason but certificateHold, which must be listed to allow suspension." enum:"unspecified|keyCompromise|cACompromise|affiliationChanged|superseded|cessationOfOperation|certificateHold|privilegeWithdrawn|aACompromise"`
+	AllowedRevocationReasons []string          `json:"allowed_revocation_reasons" blank:"refuse" doc:"Reasons for which certificates may be revoked; empty allows every reason but certificateHold, which must be listed to allow suspension." enum:"unspecified|keyCompromise|cACompromise|affiliationChanged|superseded|cessationOfOperation|certificateHold|privilegeWithdrawn|aACompromise"`
 	CSRExtra                 string            `json:"csr_extra" doc:"What a CSR asks for beyond the profile (extensions, key usages, subject attributes): refuse the request, or drop it." enum:"refuse|drop" default:"refuse"`
-	LintSets                 []string          `json:"lint_sets" doc:"Sets of lint rules that run before a signature; empty runs those of the RFCs."`
+	LintSets                 []string          `json:"lint_sets" blank:"refuse" doc:"Sets of lint rules that run before a signature; empty runs those of the RFCs."`
 	LintFailLevel            string            `json:"lint_fail_level" doc:"Severity from which a lint finding refuses the request." enum:"error|warn" default:"error"`
 	LintIgnore               map[string]string `json:"lint_ignore" doc:"Lint rules to ignore, each with the reason (rule=reason)."`
 }

@@ -27,10 +27,10 @@ type Config struct {
 	AllowWildcardCertificates bool     `json:"allow_wildcard_certificates" doc:"Whether the whole left-most label of a name may be a wildcard (RFC 6125)." default:"true"`
 	AllowAnyName              bool     `json:"allow_any_name" doc:"Whether any DNS name and e-mail address may be certified."`
 	EnforceHostnames          bool     `json:"enforce_hostnames" doc:"Whether names must be host names; otherwise underscores are allowed, and any text as a common name that the role grants." default:"true"`
-	DeniedDomains             []string `json:"denied_domains" doc:"Domains that are never certified, nor any name below them, whatever else is allowed."`
+	DeniedDomains             []string `json:"denied_domains" blank:"refuse" doc:"Domains that are never certified, nor any name below them, whatever else is allowed."`
 
 	AllowIPSANs            bool     `json:"allow_ip_sans" doc:"Whether IP addresses may be certified." default:"true"`
-	AllowedIPSANsCIDR      []string `json:"allowed_ip_sans_cidr" doc:"Networks in CIDR form in which IP addresses must lie; empty allows every address where allow_ip_sans does."`
+	AllowedIPSANsCIDR      []string `json:"allowed_ip_sans_cidr" blank:"refuse" doc:"Networks in CIDR form in which IP addresses must lie; empty allows every address where allow_ip_sans does."`
 	AllowedURISANs         []string `json:"allowed_uri_sans" doc:"Patterns of URIs that may be certified; * stands for any characters, but within a host for those of one label."`
 	AllowedURISANsTemplate bool     `json:"allowed_uri_sans_template" doc:"Whether allowed_uri_sans may hold identity templates; what a template yields is never a pattern and never a further path segment."`
 	AllowedOtherSANs       []string `json:"allowed_other_sans" doc:"Other names that may be certified, as OID;UTF8:pattern, or * for all."`
@@ -69,11 +69,11 @@ type Config struct {
 	GenerateLease     bool     `json:"generate_lease" doc:"Whether a certificate is revoked when its lease ends; needs stored certificates."`
 	NoStore           bool     `json:"no_store" doc:"Whether certificates are not stored; with a profile, only where the profile says so."`
 
-	AllowedGroups    []string `json:"allowed_groups" doc:"Names or ids of identity groups whose entities may use the role; once set, everybody else is refused, root tokens included."`
-	AllowedEntities  []string `json:"allowed_entities" doc:"Ids of entities that may use the role; once set, everybody else is refused, root tokens included."`
+	AllowedGroups    []string `json:"allowed_groups" blank:"refuse" doc:"Names or ids of identity groups whose entities may use the role; once set, everybody else is refused, root tokens included."`
+	AllowedEntities  []string `json:"allowed_entities" blank:"refuse" doc:"Ids of entities that may use the role; once set, everybody else is refused, root tokens included."`
 	Owner            string   `json:"owner" doc:"Owner recorded with certificates whose request names none."`
 	OwnerRequired    bool     `json:"owner_required" doc:"Whether every certificate must have an owner, from the request or the role."`
-	MetadataRequired []string `json:"metadata_required" doc:"Keys that the metadata of every request must have."`
+	MetadataRequired []string `json:"metadata_required" blank:"refuse" doc:"Keys that the metadata of every request must have."`
 	AllowBatch       bool     `json:"allow_batch" doc:"Whether many requests may be signed at once." default:"true"`
 }
 

@@ -197,6 +197,9 @@ func (f *field) convertList(dst reflect.Value, raw any, name string) error {
 		if err != nil {
 			return err
 		}
+		if f.noBlank && len(split) == 0 && strings.TrimSpace(value) != "" {
+			split = []string{""} // separators alone
+		}
 		elements = split
 	case []any:
 		converted, err := f.strings(value, name)
@@ -212,8 +215,13 @@ func (f *field) convertList(dst reflect.Value, raw any, name string) error {
 	if len(elements) > f.maxItems {
 		return f.tooMany(name)
 	}
-	// An empty element means nothing: Terraform sends [""] for a list that it wants empty.
+	// An empty element means nothing: Terraform sends [""] for a list that it wants
+	// empty. Where an empty list lifts a restriction, that would open what was closed.
+	given := len(elements)
 	elements = slices.DeleteFunc(elements, func(s string) bool { return s == "" })
+	if f.noBlank && len(elements) < given {
+		return fault.Field(name, "must not hold an empty entry; to lift the restriction, write an empty list")
+	}
 	for _, element := range elements {
 		if err := f.checkText(element, name); err != nil {
 			return err

@@ -19,6 +19,7 @@
 //	max:"n"              the most bytes of a text, or the largest number
 //	min:"n"              the smallest number; durations start at 0 without it
 //	items:"n"            the most elements of a list or map
+//	blank:"refuse"       a list takes no empty element; without it, one means nothing
 package schema
 
 import (
@@ -100,6 +101,7 @@ type limits struct {
 	enum     []string
 	maxText  int // bytes
 	maxItems int
+	noBlank  bool // a list refuses empty elements
 	low      int64
 	high     int64
 }
@@ -249,6 +251,7 @@ func (f *field) readLimits(tag reflect.StructTag) limits {
 	bounds := limits{
 		maxText:  maxText,
 		maxItems: int(number("items", maxItems)),
+		noBlank:  tag.Get("blank") == "refuse",
 		low:      math.MinInt64,
 		high:     math.MaxInt64,
 	}

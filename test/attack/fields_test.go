@@ -158,3 +158,19 @@ func TestTheLogHasOneLineForEachEvent(t *testing.T) {
 		require.False(t, strings.HasPrefix(line, "2026-01-01T00:00:00.000Z"), line)
 	}
 }
+
+// Where an empty list lifts a restriction, [""] must not pass for one.
+func TestFields1_AnEmptyEntryOpensNothing(t *testing.T) {
+	m := pathstest.InProcess(t)
+	for path, fields := range map[string][]string{
+		"roles/x":    {"allowed_groups", "allowed_entities", "allowed_ip_sans_cidr", "denied_domains", "metadata_required"},
+		"profiles/x": {"allowed_revocation_reasons", "issuer_key_algorithms", "uri_schemes", "subject_required", "san_required_types"},
+	} {
+		for _, field := range fields {
+			for _, value := range []any{[]string{""}, []string{"unspecified", ""}, ",", " , "} {
+				refused := m.Write(t, path, map[string]any{field: value}).Expect(http.StatusBadRequest)
+				require.Contains(t, refused.Errors[0], field)
+			}
+		}
+	}
+}
