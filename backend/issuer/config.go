@@ -70,7 +70,7 @@ func (s *Set) Defaults(ctx context.Context) (Defaults, error) {
 }
 
 // PutDefaults writes config/issuers. The default may be given by name, is kept by
-// id, and must be able to issue.
+// id, and must have a certificate that is not revoked.
 func (s *Set) PutDefaults(ctx context.Context, d Defaults) (Defaults, error) {
 	var kept Defaults
 	err := s.change(ctx, func(snap *snapshot) error {
