@@ -14,6 +14,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/crl"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/fsck"
 	"vault-plugin-secrets-enterprise-pki/backend/issue"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/keypool"
@@ -22,6 +23,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
 	"vault-plugin-secrets-enterprise-pki/backend/revoke"
+	"vault-plugin-secrets-enterprise-pki/backend/tidy"
 )
 
 // Config says what a Backend works on.
@@ -43,6 +45,8 @@ type Backend struct {
 	Revoke  *revoke.Service
 	CRL     *crl.Service
 	OCSP    *ocsp.Responder
+	Tidy    *tidy.Service
+	Fsck    *fsck.Service
 
 	background background
 }
@@ -77,6 +81,10 @@ func New(config Config) *Backend {
 	b.Revoke = revoke.New(revoke.Config{
 		Ledger: b.Ledger, Changed: b.CRL.Revoked, IsIssuer: b.isIssuer, SignedBy: b.signedBy, Allows: b.allowsReason, Now: config.Now,
 	})
+	b.Tidy = tidy.New(tidy.Config{
+		Store: config.Store, Ledger: b.Ledger, Issuers: b.Issuers, CRL: b.CRL, OCSP: b.OCSP, Log: config.Log, Now: config.Now,
+	})
+	b.Fsck = fsck.NewService(fsck.Config{Store: config.Store, Log: config.Log, Now: config.Now})
 	return b
 }
 
@@ -106,6 +114,7 @@ func (b *Backend) round() {
 		{"renewing OCSP responders", b.OCSP.Prepare},
 		{"renewing CRLs", b.CRL.Tick},
 		{"flushing the ledger", b.Ledger.Flush},
+		{"tidying", b.Tidy.Tick},
 	}
 	for _, part := range parts {
 		if b.background.ctx.Err() != nil {
@@ -155,6 +164,8 @@ func (b *Backend) ConfigureOCSP(ctx context.Context) error {
 // Close stops background work. It does not wait for it.
 func (b *Backend) Close() {
 	b.background.cancel()
+	b.Tidy.Close()
+	b.Fsck.Close()
 	b.CRL.Close()
 	b.Keys.Close()
 	b.Ring.Close()

@@ -166,6 +166,25 @@ func (b *Backend) RevokeIssuer(ctx context.Context, ref string) (revoked *issuer
 	return revoked, "", nil
 }
 
+// DeleteIssuer removes an issuer and what other rooms keep for it: its CRLs and its
+// OCSP responder with the key. Its own key stays. Otherwise it returns a warning that
+// says what stayed behind, and was not worth an error: the issuer is gone.
+func (b *Backend) DeleteIssuer(ctx context.Context, ref string) (wasDefault bool, warning string, err error) {
+	deleted, err := b.Issuers.Get(ctx, ref)
+	if err != nil {
+		return false, "", err
+	}
+	if wasDefault, err = b.Issuers.Delete(ctx, deleted.ID()); err != nil {
+		return false, "", err
+	}
+	// If we crash here, a run of tidy_expired_issuers removes the rest.
+	if err := errors.Join(b.CRL.Forget(ctx, deleted.ID()), b.OCSP.Forget(ctx, deleted.ID())); err != nil {
+		b.background.log.Warn("removing what belongs to a deleted issuer", "issuer", deleted.ID(), "error", err)
+		return wasDefault, "The issuer is deleted, but not all of its CRLs and its OCSP responder: a run of tidy with tidy_expired_issuers removes the rest.", nil
+	}
+	return wasDefault, "", nil
+}
+
 // parentID returns the id of the issuer above, "" when the mount does not know it.
 func parentID(i *issuer.Issuer) string {
 	if parent := i.Parent(); parent != nil {
@@ -189,5 +208,7 @@ func (b *Backend) Invalidate(key string) {
 		b.CRL.Invalidate(key)
 	case "ocsp":
 		b.OCSP.Invalidate(key)
+	case "tidy":
+		b.Tidy.Invalidate(key)
 	}
 }

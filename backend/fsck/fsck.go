@@ -55,6 +55,17 @@ type Report struct {
 	CRLs         int
 }
 
+// Broken counts the findings that are broken invariants.
+func (r *Report) Broken() int {
+	n := 0
+	for _, f := range r.Findings {
+		if f.Severity == Broken {
+			n++
+		}
+	}
+	return n
+}
+
 // Err returns the broken findings as one error, nil when there are none.
 func (r *Report) Err() error {
 	var problems []error

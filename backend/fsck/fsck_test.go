@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -302,4 +303,76 @@ func TestStorageErrorsAreReturned(t *testing.T) {
 		require.ErrorIs(t, err, kvtest.ErrLost, "operation %d", n)
 	}
 	require.Greater(t, n, 20)
+}
+
+// changing is storage that is written to between two looks: what it answers to the
+// first Get below a prefix is not there later.
+type changing struct {
+	kv.Store
+	prefix string
+	gets   int
+}
+
+func (c *changing) Get(ctx context.Context, key string) ([]byte, error) {
+	if strings.HasPrefix(key, c.prefix) {
+		if c.gets++; c.gets == 1 {
+			return []byte("half of it"), nil
+		}
+	}
+	return c.Store.Get(ctx, key)
+}
+
+func TestALiveMountIsLookedAtTwice(t *testing.T) {
+	m := newMount(t)
+	for _, prefix := range []string{layout.Page, layout.Segment} {
+		report, err := fsck.CheckLive(t.Context(), &changing{Store: m.store, prefix: prefix})
+		require.NoError(t, err)
+		require.Empty(t, report.Findings)
+		require.Zero(t, report.Broken())
+	}
+	m.remove(t, page(t, m.flushed[0]))
+	report, err := fsck.CheckLive(t.Context(), &changing{Store: m.store, prefix: layout.CRLHead})
+	require.NoError(t, err)
+	require.Equal(t, 3, report.Broken(), "what stays broken is found both times")
+	require.Error(t, report.Err())
+}
+
+func TestChecksRunInTheBackground(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMount(t)
+		s := fsck.NewService(fsck.Config{Store: m.store, Now: time.Now})
+		defer s.Close()
+		require.Equal(t, fsck.Status{State: fsck.Idle}, s.Status())
+		require.False(t, s.Cancel())
+		require.True(t, s.Start())
+		synctest.Wait()
+		status := s.Status()
+		require.Equal(t, fsck.Finished, status.State)
+		require.Equal(t, 3, status.Report.Certificates)
+		require.False(t, status.Finished.IsZero())
+
+		m.store.Break(3, kvtest.LoseAnswer)
+		require.True(t, s.Start())
+		synctest.Wait()
+		require.Equal(t, fsck.Failed, s.Status().State)
+		require.NotEmpty(t, s.Status().Error)
+
+		slow := fsck.NewService(fsck.Config{Store: stuck{m.store}, Now: time.Now})
+		require.True(t, slow.Start())
+		require.False(t, slow.Start(), "one at a time")
+		require.Equal(t, fsck.Running, slow.Status().State)
+		require.True(t, slow.Cancel())
+		synctest.Wait()
+		require.Equal(t, fsck.Cancelled, slow.Status().State)
+		slow.Close()
+		require.False(t, slow.Start())
+	})
+}
+
+// stuck is storage that answers when its caller gives up.
+type stuck struct{ kv.Store }
+
+func (s stuck) List(ctx context.Context, _ string) ([]string, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
 }

@@ -14,6 +14,7 @@ const (
 	ConfigCluster  = "config/cluster"
 	ConfigCRL      = "config/crl"
 	ConfigKeyPool  = "config/keypool"
+	ConfigAutoTidy = "config/auto-tidy"
 	Token          = "hsm/"             // hsm/<name>
 	Key            = "key/"             // key/<id>
 	Issuer         = "issuer/"          // issuer/<id>
@@ -29,6 +30,7 @@ const (
 	CRLBody        = "crl-body/"        // crl-body/<issuer>/<number>/<chunk>
 	Responder      = "responder/"       // responder/<issuer>: delegated OCSP signer
 	TidyHorizon    = "tidy/horizon"     // what was removed from the ledger
+	TidyRun        = "tidy/run"         // how the last run ended
 )
 
 // Row describes one prefix.
@@ -47,6 +49,7 @@ var Table = []Row{
 	{ConfigCluster, "issuer", "catalog", false},
 	{ConfigCRL, "crl", "crl", false},
 	{ConfigKeyPool, "keypool", "keypool", false},
+	{ConfigAutoTidy, "tidy", "tidy", false},
 	{Token, "keyring", "catalog", true},
 	{Key, "keyring", "catalog", true},
 	{Issuer, "issuer", "catalog", true},
@@ -62,6 +65,7 @@ var Table = []Row{
 	{CRLBody, "crl", "", false},
 	{Responder, "ocsp", "ocsp", true},
 	{TidyHorizon, "ledger", "ledger", false},
+	{TidyRun, "tidy", "tidy", false},
 }
 
 // Find returns the row that covers a storage key, and whether there is one.

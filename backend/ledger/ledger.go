@@ -159,6 +159,17 @@ func (l *Ledger) Count() int {
 	return l.state.table.count
 }
 
+// CountRevoked returns how many of the rows in memory are revoked.
+func (l *Ledger) CountRevoked() int {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	n := 0
+	for _, leaf := range l.state.table.leaves {
+		n += leaf.revoked
+	}
+	return n
+}
+
 // Sequence returns the highest sequence number given out: a later snapshot has every
 // row up to it as that number stands for.
 func (l *Ledger) Sequence() uint64 {

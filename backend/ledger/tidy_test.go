@@ -187,6 +187,7 @@ func TestRev2_TidyKeepsRevokedCertificatesThatHaveNotEnded(t *testing.T) {
 		require.NoError(t, err)
 		left := rows(t, l)
 		require.Len(t, left, 3, "a page stays for its longest certificate")
+		require.Equal(t, 3, l.CountRevoked())
 		require.False(t, left[alone].RevokedAt.IsZero())
 		require.False(t, left[serials[1]].RevokedAt.IsZero())
 		for _, serial := range []cert.Serial{alone, serials[1]} {

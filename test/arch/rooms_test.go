@@ -20,6 +20,7 @@ var rooms = []room{
 	{0, "backend/fault", ""},
 	{0, "backend/layout", ""},
 
+	{1, "backend/job", "fault"},
 	{1, "backend/kv", "fault"},
 	{1, "backend/cert", "fault"},
 
@@ -45,13 +46,14 @@ var rooms = []room{
 	{6, "backend/ocsp", "fault cert kv layout profile lint sign ledger"},
 
 	{7, "backend/ceremony", "fault cert profile lint sign hsm crl"},
-	{7, "backend/fsck", "fault cert kv layout profile lint sign role keyring ledger issuer catalog crl ocsp"},
+	{7, "backend/tidy", "fault cert job kv layout ledger issuer crl ocsp"},
+	{7, "backend/fsck", "fault cert job kv layout profile lint sign role keyring ledger issuer catalog crl ocsp"},
 
-	{8, "backend", "fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp fsck"},
+	{8, "backend", "fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp tidy fsck"},
 
 	{9, "paths/schema", "fault cert"},
 
-	{10, "paths", "backend paths/schema fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp fsck"},
+	{10, "paths", "backend paths/schema fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp tidy fsck"},
 
 	{11, "cmd/vault-plugin-secrets-enterprise-pki", "paths"},
 	{11, "cmd/pki-ceremony", "ceremony fault cert profile lint sign hsm crl"},
