@@ -32,6 +32,7 @@ ledger of everything that it signed.
 type mount struct {
 	*framework.Backend
 	engine *backend.Backend
+	id     string // UUID
 	now    func() time.Time
 	start  sync.Once
 }
@@ -47,7 +48,7 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 	if conf.System != nil {
 		setup.System = remember(conf.System, now)
 	}
-	m := &mount{now: now, engine: backend.New(backend.Config{
+	m := &mount{id: conf.BackendUUID, now: now, engine: backend.New(backend.Config{
 		Store: store{conf.StorageView},
 		Log:   setup.Logger,
 		Mount: conf.BackendUUID,
@@ -85,6 +86,8 @@ func (m *mount) paths() []*framework.Path {
 		m.keyPaths(),
 		m.tokenPaths(),
 		m.configPaths(),
+		m.tidyPaths(),
+		m.fsckPaths(),
 		m.keypoolPaths(),
 	)
 }
@@ -100,8 +103,9 @@ func special() *logical.Paths {
 			"issuer/+/crl", "issuer/+/crl/der", "issuer/+/crl/pem",
 			"ocsp/*",
 		},
-		// Declaring a token loads a shared library into this process.
-		Root:            []string{"hsm", "hsm/*"},
+		// Declaring a token loads a shared library into this process, and a check reads
+		// everything.
+		Root:            []string{"hsm", "hsm/*", "fsck"},
 		SealWrapStorage: layout.Secret(),
 	}
 }

@@ -165,9 +165,12 @@ func (m *mount) updateIssuer(ctx context.Context, ref string, settings issuer.Se
 }
 
 func (m *mount) deleteIssuer(ctx context.Context, call *schema.Call, in issuerRef) (schema.None, error) {
-	wasDefault, err := m.engine.Issuers.Delete(ctx, in.Ref)
+	wasDefault, warning, err := m.engine.DeleteIssuer(ctx, in.Ref)
 	if fault.Is(err, fault.NotFound) {
 		return schema.None{}, nil
+	}
+	if warning != "" {
+		call.Warn("%s", warning)
 	}
 	if wasDefault {
 		call.Warn("The default issuer is deleted: requests without an issuer are refused until config/issuers names another.")

@@ -26,7 +26,7 @@ type Task struct {
 	IssuerSafetyBuffer       int64  `json:"issuer_safety_buffer" kind:"duration" default:"8760h" doc:"How long an issuer is kept after its end; at least a second."`
 	ACMEAccountSafetyBuffer  int64  `json:"acme_account_safety_buffer" kind:"duration" default:"720h" doc:"Must be the default: there are no ACME accounts yet."`
 	RevocationQueueBuffer    int64  `json:"revocation_queue_safety_buffer" kind:"duration" default:"48h" doc:"Must be the default: it needs the replication of Vault Enterprise."`
-	PauseDuration            string `json:"pause_duration" kind:"duration-string" default:"0s" doc:"How long to wait between two records, so that other requests have their turn; at most an hour."`
+	PauseDuration            string `json:"pause_duration" kind:"duration-fine" default:"0s" doc:"How long to wait between two records, so that other requests have their turn; at most an hour."`
 }
 
 // The defaults in seconds.
@@ -50,8 +50,8 @@ func DefaultTask() Task {
 // Idle reports whether the task removes nothing.
 func (t *Task) Idle() bool { return !t.CertStore && !t.RevokedCerts && !t.ExpiredIssuers }
 
-// check refuses values that mean nothing here, and buffers that are none (rev-2).
-func (t *Task) check() error {
+// Check refuses values that mean nothing here, and buffers that are none (rev-2).
+func (t *Task) Check() error {
 	for _, flag := range []struct {
 		field string
 		set   bool
@@ -125,7 +125,7 @@ func DefaultSettings() Settings {
 const limitInterval = 10 * 365 * 24 * 60 * 60
 
 func (s *Settings) check() error {
-	if err := s.Task.check(); err != nil {
+	if err := s.Task.Check(); err != nil {
 		return err
 	}
 	switch {

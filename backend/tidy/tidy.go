@@ -118,7 +118,7 @@ func (s *Service) PutSettings(ctx context.Context, settings Settings) error {
 // Start begins a run and returns at once; false when one is under way. Unavailable
 // until the ledger is loaded.
 func (s *Service) Start(ctx context.Context, task Task) (bool, error) {
-	if err := task.check(); err != nil {
+	if err := task.Check(); err != nil {
 		return false, err
 	}
 	if !s.Ledger.Loaded() {

@@ -140,14 +140,23 @@ func duration(raw any, name string) (int64, error) {
 		}
 		return integer(raw, name)
 	}
-	parsed, err := parseutil.ParseDurationSecond(strings.TrimSpace(value))
+	parsed, err := span(value, name)
 	if err != nil {
-		return 0, fault.Field(name, `must be a duration such as "720h", "30d" or a number of seconds`)
+		return 0, err
 	}
 	if parsed%time.Second != 0 {
 		return 0, fault.Field(name, "must be whole seconds")
 	}
 	return int64(parsed / time.Second), nil
+}
+
+// span reads a duration as clients of the built-in engine write it.
+func span(text, name string) (time.Duration, error) {
+	parsed, err := parseutil.ParseDurationSecond(strings.TrimSpace(text))
+	if err != nil {
+		return 0, fault.Field(name, `must be a duration such as "720h", "30d" or a number of seconds`)
+	}
+	return parsed, nil
 }
 
 func (f *field) setInteger(dst reflect.Value, value int64, name, unit string) error {
@@ -165,7 +174,15 @@ func (f *field) setInteger(dst reflect.Value, value int64, name, unit string) er
 }
 
 func (f *field) convertSecondsText(dst reflect.Value, raw any, name string) error {
-	value, err := duration(raw, name)
+	whole := raw
+	if written, ok := raw.(string); ok && f.form == "duration-fine" {
+		parsed, err := span(written, name)
+		if err != nil {
+			return err
+		}
+		whole = strconv.FormatFloat(math.Floor(parsed.Seconds()), 'f', 0, 64) // for the limits
+	}
+	value, err := duration(whole, name)
 	if err != nil {
 		return err
 	}

@@ -293,3 +293,24 @@ func FuzzDecode(f *testing.F) {
 		require.NotNil(t, encoded)
 	})
 }
+
+func TestDurationsWithFractions(t *testing.T) {
+	type fine struct {
+		Pause string `json:"pause" kind:"duration-fine" default:"0s" max:"60" doc:"Pause."`
+	}
+	for text, want := range map[string]string{
+		`{}`: "0s", `{"pause": "250ms"}`: "250ms", `{"pause": 3}`: "3", `{"pause": "1m"}`: "1m", `{"pause": ""}`: "0s",
+	} {
+		var data map[string]any
+		decoder := json.NewDecoder(strings.NewReader(text))
+		decoder.UseNumber()
+		require.NoError(t, decoder.Decode(&data))
+		value, _, err := schema.Decode[fine](data)
+		require.NoError(t, err, text)
+		require.Equal(t, want, value.Pause, text)
+	}
+	for _, raw := range []any{"-1ms", "2m", "soon", 1.5, -1.0, true} {
+		_, _, err := schema.Decode[fine](map[string]any{"pause": raw})
+		require.True(t, fault.Is(err, fault.Invalid), "%v", raw)
+	}
+}

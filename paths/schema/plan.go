@@ -59,6 +59,7 @@ var forms = map[string]bool{
 	"":                true,
 	"duration":        true, // seconds; accepts "720h", "30d" and numbers
 	"duration-string": true, // a text holding a duration
+	"duration-fine":   true, // the same, fractions of a second allowed
 	"secret":          true, // write-only: never in an answer
 	"path":            true, // same as in:"path"
 	"name":            true, // a canonical name; see CheckName
@@ -209,7 +210,7 @@ func shapeOf(typ reflect.Type, form string) shape {
 	switch {
 	case form == "duration" && (typ.Kind() == reflect.Int64 || typ.Kind() == reflect.Int):
 		return seconds
-	case form == "duration-string" && typ.Kind() == reflect.String:
+	case (form == "duration-string" || form == "duration-fine") && typ.Kind() == reflect.String:
 		return secondsText
 	}
 	switch typ.Kind() {

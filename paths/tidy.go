@@ -1,0 +1,132 @@
+package paths
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/tidy"
+	"vault-plugin-secrets-enterprise-pki/paths/schema"
+)
+
+const tidyHelp = `
+Certificates that ended longer ago than safety_buffer are removed from storage and
+memory, page by page, in the background; a page that several certificates share goes
+with the last of them. A revoked certificate leaves after it was on one more CRL
+(RFC 5280 section 3.3), and the CRL with the next one that is made. One that has not
+ended always stays. A run that is cancelled or cut short is taken up by the next.
+`
+
+func (m *mount) tidyPaths() []*framework.Path {
+	return []*framework.Path{
+		schema.Path("tidy", "Remove what ended long ago.", tidyHelp,
+			schema.Write("Start a run and return at once.", m.startTidy)),
+		schema.Path("tidy-status", "Read how the last run of tidy went.", tidyHelp,
+			schema.Read("Read what the run under way, or the last one, has done.", m.readTidy)),
+		schema.Path("tidy-cancel", "Cancel the run of tidy that is under way.", tidyHelp,
+			schema.Write("Cancel the run under way.", m.cancelTidy)),
+		schema.Path("config/auto-tidy", "Set when tidy runs by itself.", configHelp,
+			schema.Read("Read when tidy runs by itself.", m.readAutoTidy),
+			schema.Write("Change when tidy runs by itself.", m.writeAutoTidy),
+			schema.Patch("Change when tidy runs by itself.", m.writeAutoTidy)),
+	}
+}
+
+// tidyAnswer is the built-in engine's, with warnings. What it never counts here is 0.
+type tidyAnswer struct {
+	State   string `json:"state" doc:"Inactive, Running, Cancelling, Cancelled, Finished or Error."`
+	Error   string `json:"error,omitempty" doc:"Why the run failed."`
+	Message string `json:"message,omitempty" doc:"What the run is doing."`
+	tidyTimes
+	tidy.Task
+	tidyCounts
+	Warnings []string `json:"warnings" doc:"What the run left alone, and why."`
+	Mount    string   `json:"internal_backend_uuid" doc:"UUID of the mount."`
+}
+
+type tidyTimes struct {
+	Started  string `json:"time_started,omitempty" doc:"When the run began, RFC 3339."`
+	Finished string `json:"time_finished,omitempty" doc:"When the run ended, RFC 3339."`
+	LastAuto string `json:"last_auto_tidy_finished" doc:"When the last run that started by itself ended, RFC 3339; the year 1 for never."`
+}
+
+type tidyCounts struct {
+	Deleted        int  `json:"cert_store_deleted_count" doc:"Certificates removed that were not revoked."`
+	DeletedRevoked int  `json:"revoked_cert_deleted_count" doc:"Revoked certificates removed."`
+	DeletedIssuers int  `json:"issuer_deleted_count" doc:"Issuers removed."`
+	Current        *int `json:"current_cert_store_count" doc:"Certificates there are, if config/auto-tidy says maintain_stored_certificate_counts."`
+	CurrentRevoked *int `json:"current_revoked_cert_count" doc:"Revoked certificates there are, likewise."`
+	MissingIssuer  int  `json:"missing_issuer_cert_count" doc:"Always 0: every certificate names its issuer."`
+	Queue          int  `json:"revocation_queue_deleted_count" doc:"Always 0."`
+	CrossRevoked   int  `json:"cross_revoked_cert_deleted_count" doc:"Always 0."`
+	Metadata       int  `json:"cert_metadata_deleted_count" doc:"Always 0: metadata goes with its certificate."`
+	Accounts       int  `json:"total_acme_account_count" doc:"Always 0."`
+	RevokedAccount int  `json:"acme_account_revoked_count" doc:"Always 0."`
+	DeletedAccount int  `json:"acme_account_deleted_count" doc:"Always 0."`
+	DeletedOrders  int  `json:"acme_orders_deleted_count" doc:"Always 0."`
+}
+
+func (m *mount) startTidy(ctx context.Context, call *schema.Call, in tidy.Task) (schema.None, error) {
+	if in.Idle() {
+		if err := in.Check(); err != nil {
+			return schema.None{}, err
+		}
+		call.Warn("No targets to tidy: set tidy_cert_store, tidy_revoked_certs or tidy_expired_issuers to true.")
+		return schema.None{}, nil
+	}
+	began, err := m.engine.Tidy.Start(ctx, in)
+	switch {
+	case err != nil:
+		return schema.None{}, err
+	case began:
+		call.Warn("Tidy operation successfully started: tidy-status and the server's log say how it goes.")
+	default:
+		call.Warn("Tidy operation already in progress.")
+	}
+	return schema.None{}, nil
+}
+
+func (m *mount) readTidy(ctx context.Context, _ *schema.Call, _ schema.None) (tidyAnswer, error) {
+	run, err := m.engine.Tidy.Status(ctx)
+	if err != nil {
+		return tidyAnswer{}, err
+	}
+	settings, err := m.engine.Tidy.Settings(ctx)
+	if err != nil {
+		return tidyAnswer{}, err
+	}
+	answer := tidyAnswer{
+		State: string(run.State), Error: run.Error, Message: run.Message, Task: run.Task, Warnings: run.Warnings, Mount: m.id,
+		tidyTimes: tidyTimes{Started: rfc3339(run.Started), Finished: rfc3339(run.Finished), LastAuto: run.LastAuto.Format(time.RFC3339)},
+		tidyCounts: tidyCounts{
+			Deleted:        run.Removed.Certificates - run.Removed.Revoked,
+			DeletedRevoked: run.Removed.Revoked, DeletedIssuers: run.Issuers,
+		},
+	}
+	if settings.MaintainCounts && m.engine.Ledger.Loaded() {
+		answer.Current, answer.CurrentRevoked = new(m.engine.Ledger.Count()), new(m.engine.Ledger.CountRevoked())
+	}
+	return answer, nil
+}
+
+func (m *mount) cancelTidy(ctx context.Context, call *schema.Call, in schema.None) (tidyAnswer, error) {
+	if !m.engine.Tidy.Cancel() {
+		return tidyAnswer{}, fault.New(fault.Invalid, "Tidy operation cannot be cancelled as none is currently running.")
+	}
+	return m.readTidy(ctx, call, in)
+}
+
+func (m *mount) readAutoTidy(ctx context.Context, _ *schema.Call, _ schema.None) (tidy.Settings, error) {
+	return m.engine.Tidy.Settings(ctx)
+}
+
+func (m *mount) writeAutoTidy(ctx context.Context, call *schema.Call, in tidy.Settings) (tidy.Settings, error) {
+	old, err := m.engine.Tidy.Settings(ctx)
+	if err != nil {
+		return tidy.Settings{}, err
+	}
+	settings := schema.Merge(old, in, call.Given)
+	return settings, m.engine.Tidy.PutSettings(ctx, settings)
+}
