@@ -52,7 +52,7 @@ func whole(t *testing.T, store *kvtest.Store) {
 // pass lets time pass as it does in a mount: with a tick now and then.
 func pass(b *backend.Backend, d time.Duration) {
 	for ; d > 0; d -= min(d, time.Hour) {
-		time.Sleep(min(d, time.Hour))
+		<-time.After(min(d, time.Hour))
 		b.Tick()
 		synctest.Wait()
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/go-secure-stdlib/parseutil"
 
@@ -125,38 +124,6 @@ func integer(raw any, name string) (int64, error) {
 		return value, nil
 	}
 	return 0, fault.Field(name, "must be a whole number, not %s", nameOf(raw))
-}
-
-// duration returns seconds. A text is a number of seconds, "30d", or what
-// time.ParseDuration takes; an empty one is 0.
-func duration(raw any, name string) (int64, error) {
-	value, isText := raw.(string)
-	if number, ok := raw.(json.Number); ok {
-		value, isText = number.String(), true
-	}
-	if !isText {
-		if _, isNumber := raw.(float64); !isNumber {
-			return 0, fault.Field(name, `must be a duration such as "720h" or a number of seconds, not %s`, nameOf(raw))
-		}
-		return integer(raw, name)
-	}
-	parsed, err := span(value, name)
-	if err != nil {
-		return 0, err
-	}
-	if parsed%time.Second != 0 {
-		return 0, fault.Field(name, "must be whole seconds")
-	}
-	return int64(parsed / time.Second), nil
-}
-
-// span reads a duration as clients of the built-in engine write it.
-func span(text, name string) (time.Duration, error) {
-	parsed, err := parseutil.ParseDurationSecond(strings.TrimSpace(text))
-	if err != nil {
-		return 0, fault.Field(name, `must be a duration such as "720h", "30d" or a number of seconds`)
-	}
-	return parsed, nil
 }
 
 func (f *field) setInteger(dst reflect.Value, value int64, name, unit string) error {
