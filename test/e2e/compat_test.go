@@ -45,10 +45,11 @@ func TestCompatHealthCheck(t *testing.T) {
 	write(t, mount+"/issuers/generate/root/internal", fields{"common_name": "Root", "key_type": "ec", "ttl": "43800h"})
 	write(t, mount+"/roles/web", fields{"allowed_domains": "example.com", "allow_subdomains": true, "allow_localhost": false, "no_store": true, "key_type": "ec"})
 	write(t, mount+"/config/crl", fields{"auto_rebuild": true})
+	write(t, mount+"/config/auto-tidy", fields{"enabled": true, "tidy_cert_store": true, "tidy_revoked_certs": true})
+	write(t, mount+"/tidy", fields{"tidy_cert_store": true})
 	found := healthCheck(t, mount)
 	// What the engine does not have yet is answered as by a Vault of before its time.
 	absent := map[string]string{
-		"enable_auto_tidy": "/config/auto-tidy", "tidy_last_run": "/tidy-status",
 		"enable_acme_issuance": "/config/acme", "allow_acme_headers": "/config/acme",
 	}
 	for name, endpoint := range absent {
@@ -57,7 +58,7 @@ func TestCompatHealthCheck(t *testing.T) {
 	}
 	for _, name := range []string{
 		"ca_validity_period", "crl_validity_period", "role_allows_localhost", "role_allows_glob_wildcards",
-		"role_no_store_false", "audit_visibility", "allow_if_modified_since", "too_many_certs",
+		"enable_auto_tidy", "tidy_last_run", "role_no_store_false", "audit_visibility", "allow_if_modified_since", "too_many_certs",
 	} {
 		require.NotEmpty(t, found[name], name)
 		for _, result := range found[name] {
