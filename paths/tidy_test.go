@@ -155,8 +155,12 @@ func TestTerraformAutoTidy(t *testing.T) {
 		m.Restart(t)
 		require.Equal(t, want, m.Read(t, "config/auto-tidy", nil).Expect(http.StatusOK).Data)
 		for _, body := range []map[string]any{
-			{"tidy_acme": true}, {"publish_stored_certificate_count_metrics": true}, {"acme_account_safety_buffer": 1},
-			{"interval_duration": 1}, {"min_startup_backoff_duration": "1h"}, {"tidy_cert_store": false, "tidy_expired_issuers": false},
+			{"tidy_acme": true},
+			{"publish_stored_certificate_count_metrics": true},
+			{"acme_account_safety_buffer": 1},
+			{"interval_duration": 1},
+			{"min_startup_backoff_duration": "1h"},
+			{"tidy_cert_store": false, "tidy_expired_issuers": false},
 		} {
 			m.Write(t, "config/auto-tidy", body).Expect(http.StatusBadRequest)
 		}
