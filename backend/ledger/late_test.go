@@ -65,7 +65,7 @@ func requireRevoked(t *testing.T, l *ledger.Ledger, serial cert.Serial) {
 
 // A segment of the last process arrives when this one runs: it says of a certificate
 // what it was then, and must not hide what became of it.
-func TestLateSegmentHidesNoRevocation(t *testing.T) {
+func TestCrash1_LateSegmentHidesNoRevocation(t *testing.T) {
 	store, c := &slow{Store: kvtest.New()}, newClock()
 	first := store.process(c)
 	require.NoError(t, first.Load(t.Context()))
@@ -86,7 +86,7 @@ func TestLateSegmentHidesNoRevocation(t *testing.T) {
 }
 
 // The same while rows still load.
-func TestLateSegmentHidesNoRevocationMadeWhileRowsLoad(t *testing.T) {
+func TestCrash1_LateSegmentHidesNoRevocationMadeWhileRowsLoad(t *testing.T) {
 	store, c := &slow{Store: kvtest.New()}, newClock()
 	first := store.process(c)
 	require.NoError(t, first.Load(t.Context()))
@@ -127,7 +127,7 @@ func (h *hookedList) List(ctx context.Context, prefix string) ([]string, error) 
 
 // A revocation that nobody was told of arrives after the next process began: rows say
 // the same as pages all the same.
-func TestLateRevocationIsSeen(t *testing.T) {
+func TestCrash1_LateRevocationIsSeen(t *testing.T) {
 	store, c := &slow{Store: kvtest.New()}, newClock()
 	first := store.process(c)
 	require.NoError(t, first.Load(t.Context()))
@@ -146,7 +146,7 @@ func TestLateRevocationIsSeen(t *testing.T) {
 }
 
 // The last process was about to remove a marker.
-func TestLateRemovalOfAMarkerHidesNoRevocation(t *testing.T) {
+func TestCrash1_LateRemovalOfAMarkerHidesNoRevocation(t *testing.T) {
 	store, c := &slow{Store: kvtest.New()}, newClock()
 	first := store.process(c)
 	require.NoError(t, first.Load(t.Context()))
