@@ -76,13 +76,13 @@ func TestNoKeyIsHandedOutTwice(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				print, err := cert.KeyFingerprint(key.Public())
+				fingerprint, err := cert.KeyFingerprint(key.Public())
 				mu.Lock()
 				defer mu.Unlock()
-				if err != nil || seen[print] {
-					t.Errorf("key %s handed out twice (%v)", print, err)
+				if err != nil || seen[fingerprint] {
+					t.Errorf("key %s handed out twice (%v)", fingerprint, err)
 				}
-				seen[print] = true
+				seen[fingerprint] = true
 			})
 		}
 		group.Wait()

@@ -94,9 +94,8 @@ func TestCrash1_LateSegmentHidesNoRevocationMadeWhileRowsLoad(t *testing.T) {
 	store.hold(layout.Segment)
 	require.ErrorIs(t, first.Flush(t.Context()), kvtest.ErrLost)
 
-	second := store.process(c)
 	h := &hookedList{slow: store, prefix: layout.Dirty}
-	second = ledger.New(ledger.Config{Store: h, Now: c.Now})
+	second := ledger.New(ledger.Config{Store: h, Now: c.Now})
 	h.before = func() { // pages were read, markers were not
 		_, _, err := second.Revoke(t.Context(), serial, revocation(cert.Superseded))
 		require.NoError(t, err)
