@@ -28,7 +28,7 @@ var kinds = []kind{
 	{"the plugin, and again while it loads", func(s *site, d *dice) {
 		for range 2 + d.roll(4) {
 			s.killPlugin(s.active())
-			time.Sleep(d.within(200 * time.Millisecond))
+			time.Sleep(d.within(100 * time.Millisecond))
 		}
 	}},
 	{"the active node", func(s *site, d *dice) {
@@ -99,6 +99,10 @@ func (s *site) chapter(d *dice, end time.Time) {
 			s.underLoad(d, min(10+d.roll(100), l.limit-s.book.count()), func() { k.kill(s, d) })
 		}
 		l.stop()
+		k := kinds[d.roll(len(kinds))]
+		s.t.Logf("round %d, with %d certificates and no load: kill %s", round, s.book.count(), k.name)
+		k.kill(s, d)
+		s.recover()
 		s.check(from)
 		if round%wholeEvery == 0 {
 			s.whole()
