@@ -1,14 +1,11 @@
 package paths_test
 
 import (
-	"context"
 	"encoding/base64"
 	"fmt"
 	"net/http"
-	"sync/atomic"
 	"testing"
 
-	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ocsp"
 
@@ -16,39 +13,11 @@ import (
 	"vault-plugin-secrets-enterprise-pki/paths/pathstest"
 )
 
-// counted is storage that counts its round trips.
-type counted struct {
-	logical.Storage
-	gets, puts, others atomic.Int64
-}
-
-func (c *counted) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
-	c.gets.Add(1)
-	return c.Storage.Get(ctx, key)
-}
-
-func (c *counted) Put(ctx context.Context, entry *logical.StorageEntry) error {
-	c.puts.Add(1)
-	return c.Storage.Put(ctx, entry)
-}
-
-func (c *counted) List(ctx context.Context, prefix string) ([]string, error) {
-	c.others.Add(1)
-	return c.Storage.List(ctx, prefix)
-}
-
-func (c *counted) Delete(ctx context.Context, key string) error {
-	c.others.Add(1)
-	return c.Storage.Delete(ctx, key)
-}
-
 // The storage operations of whole requests, Vault's adapter included, and of those
 // that anyone may send without a token (dos-2).
 func TestDos2_BudgetsOfRequests(t *testing.T) {
 	m := pathstest.InProcess(t)
-	storage := &counted{Storage: m.Storage}
-	m.Storage = storage
-	m.Restart(t) // before there is anything to load, so that no background work is counted
+	storage := m.Count(t)
 	root := withRoot(t, m)
 	m.Write(t, "roles/unstored", map[string]any{"allowed_domains": "example.com", "allow_subdomains": true, "key_type": "ec", "no_store": true}).Expect(http.StatusOK)
 	csr, _ := newCSR(t, "a.example.com")
@@ -78,12 +47,11 @@ func TestDos2_BudgetsOfRequests(t *testing.T) {
 		"cert":          {1, 0, func() { m.Read(t, "cert/"+serial, nil).Expect(http.StatusOK) }},
 	} {
 		c.work() // warm
-		storage.gets.Store(0)
-		storage.puts.Store(0)
-		storage.others.Store(0)
+		storage.Settle(t)
+		storage.Reset()
 		c.work()
-		require.Equal(t, c.gets, storage.gets.Load(), "%s: gets", name)
-		require.Equal(t, c.puts, storage.puts.Load(), "%s: puts", name)
-		require.Zero(t, storage.others.Load(), "%s: lists and deletes", name)
+		require.Equal(t, c.gets, storage.Gets.Load(), "%s: gets", name)
+		require.Equal(t, c.puts, storage.Puts.Load(), "%s: puts", name)
+		require.Zero(t, storage.Lists.Load()+storage.Deletes.Load(), "%s: lists and deletes", name)
 	}
 }

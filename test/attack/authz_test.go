@@ -36,9 +36,7 @@ func public(m *pathstest.Mount, path string) bool {
 
 func TestAuthz1_PublicPathsCannotBeWritten(t *testing.T) {
 	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
-		storage := &counted{Storage: m.Storage}
-		m.Storage = storage
-		m.Restart(t)
+		storage := m.Count(t)
 		withRoot(t, m)
 		leaf := open(t, m, "web", body{"common_name": "a.example.com"})
 		tried := 0
@@ -51,7 +49,8 @@ func TestAuthz1_PublicPathsCannotBeWritten(t *testing.T) {
 				continue
 			}
 			m.Read(t, path, nil)
-			storage.reset()
+			storage.Settle(t)
+			storage.Reset()
 			for _, operation := range []logical.Operation{
 				logical.CreateOperation, logical.UpdateOperation, logical.PatchOperation, logical.DeleteOperation,
 			} {
@@ -62,7 +61,7 @@ func TestAuthz1_PublicPathsCannotBeWritten(t *testing.T) {
 				}
 			}
 			m.List(t, path, nil)
-			require.Zero(t, storage.puts.Load()+storage.deletes.Load()+storage.gets.Load()+storage.lists.Load(), path)
+			require.Zero(t, storage.Total(), path)
 		}
 		require.Greater(t, tried, 200)
 		for _, path := range []string{"crl/rotate", "certs/", "issuer/root", "issuer/root/issue/web", "issuer/root/revoke", "hsm/x", "config/ca", "revoke"} {

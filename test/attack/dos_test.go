@@ -188,9 +188,7 @@ func hugeKey(t *testing.T, n *big.Int) string {
 // Paths without a token: what a thousand requests cost the storage, and what stays.
 func TestDos2_PublicPathsDoBoundedWork(t *testing.T) {
 	m := pathstest.InProcess(t)
-	storage := &counted{Storage: m.Storage}
-	m.Storage = storage
-	m.Restart(t)
+	storage := m.Count(t)
 	root := withRoot(t, m)
 	leaf := open(t, m, "web", body{"common_name": "a.example.com"})
 	random := func(octets int) string {
@@ -235,14 +233,15 @@ func TestDos2_PublicPathsDoBoundedWork(t *testing.T) {
 			const requests = 1000
 			m.Read(t, c.path(), nil)
 			heap := heapInUse()
-			storage.reset()
+			storage.Settle(t)
+			storage.Reset()
 			for range requests {
 				m.Read(t, c.path(), nil)
 			}
-			require.LessOrEqual(t, storage.gets.Load(), c.gets*requests)
-			require.Zero(t, storage.puts.Load())
-			require.Zero(t, storage.lists.Load())
-			require.Zero(t, storage.deletes.Load())
+			require.LessOrEqual(t, storage.Gets.Load(), c.gets*requests)
+			require.Zero(t, storage.Puts.Load())
+			require.Zero(t, storage.Lists.Load())
+			require.Zero(t, storage.Deletes.Load())
 			require.Less(t, int64(heapInUse())-int64(heap), int64(2<<20), "bytes that stay after a thousand requests")
 		})
 	}

@@ -66,7 +66,9 @@ func TestRefusedRequestsLeaveNothingBehind(t *testing.T) {
 	m.Write(t, "roles/bound", body{"profile": "web", "allowed_domains": "example.com", "allow_subdomains": true}).Expect(http.StatusOK)
 	restart(t, m)
 	m.Write(t, "crl/rotate", nil).Expect(http.StatusOK)
-	restart(t, m)
+	storage := m.Count(t) // restarts
+	m.Read(t, "crl", nil).Expect(http.StatusOK)
+	storage.Settle(t)
 	ca := body{"common_name": "Other CA", "key_type": "ec"}
 	before := stored(t, m)
 	for _, c := range []struct {

@@ -1,0 +1,79 @@
+package pathstest
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/require"
+)
+
+// Counted is storage that counts its round trips.
+type Counted struct {
+	logical.Storage
+	Gets, Puts, Lists, Deletes atomic.Int64
+}
+
+// Count puts a counter between the engine and its storage. The engine is started
+// again, so that none of its work passes the counter by.
+func (m *Mount) Count(t testing.TB) *Counted {
+	t.Helper()
+	counted := &Counted{Storage: m.Storage}
+	m.Storage = counted
+	m.Restart(t)
+	return counted
+}
+
+// Get implements logical.Storage.
+func (c *Counted) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
+	c.Gets.Add(1)
+	return c.Storage.Get(ctx, key)
+}
+
+// Put implements logical.Storage.
+func (c *Counted) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	c.Puts.Add(1)
+	return c.Storage.Put(ctx, entry)
+}
+
+// List implements logical.Storage.
+func (c *Counted) List(ctx context.Context, prefix string) ([]string, error) {
+	c.Lists.Add(1)
+	return c.Storage.List(ctx, prefix)
+}
+
+// Delete implements logical.Storage.
+func (c *Counted) Delete(ctx context.Context, key string) error {
+	c.Deletes.Add(1)
+	return c.Storage.Delete(ctx, key)
+}
+
+// Total returns the number of all round trips.
+func (c *Counted) Total() int64 {
+	return c.Gets.Load() + c.Puts.Load() + c.Lists.Load() + c.Deletes.Load()
+}
+
+// Reset sets the counts to zero.
+func (c *Counted) Reset() {
+	for _, counter := range []*atomic.Int64{&c.Gets, &c.Puts, &c.Lists, &c.Deletes} {
+		counter.Store(0)
+	}
+}
+
+// settled is for how long there must have been no round trip.
+const settled = 200 * time.Millisecond
+
+// Settle waits until the engine's background work has come to rest: what it does
+// at its start must not be taken for the work of a request.
+func (c *Counted) Settle(t testing.TB) {
+	t.Helper()
+	seen, since := c.Total(), time.Now()
+	require.Eventually(t, func() bool {
+		if now := c.Total(); now != seen {
+			seen, since = now, time.Now()
+		}
+		return time.Since(since) > settled
+	}, 30*time.Second, settled/10)
+}
