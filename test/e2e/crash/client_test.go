@@ -35,6 +35,7 @@ var reasons = []string{"keyCompromise", "superseded"}
 
 // load is clients and watchers at work, until it is stopped.
 type load struct {
+	dice   *dice
 	limit  int // of certificates that were received: then clients only revoke
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -45,7 +46,7 @@ type load struct {
 func (s *site) begin(d *dice, clients, more int) *load {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{cancel: cancel, limit: s.book.count() + more}
+	l := &load{dice: d, cancel: cancel, limit: s.book.count() + more}
 	for i := range clients {
 		name := fmt.Sprintf("client-%d", i)
 		c := &client{site: s, name: name, dice: d.derive(name), limit: l.limit}

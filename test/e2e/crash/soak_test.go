@@ -24,25 +24,25 @@ type kind struct {
 
 // kinds are all of them. Each leaves every node running again.
 var kinds = []kind{
-	{"the plugin", func(s *site, _ *dice) { s.killPlugin(s.active()) }},
+	{"the plugin", func(s *site, d *dice) { s.killPlugin(s.active(), d) }},
 	{"the plugin, and again while it loads", func(s *site, d *dice) {
 		for range 2 + d.roll(4) {
-			s.killPlugin(s.active())
+			s.killPlugin(s.active(), d)
 			time.Sleep(d.within(100 * time.Millisecond))
 		}
 	}},
 	{"the active node", func(s *site, d *dice) {
 		node := s.active()
-		s.killNode(node)
+		s.killNode(node, d)
 		time.Sleep(d.within(3 * time.Second))
 		s.restart(node)
 	}},
 	{"the active node, and the next as soon as it is active", func(s *site, d *dice) {
 		first := s.active()
-		s.killNode(first)
+		s.killNode(first, d)
 		second := s.active()
 		time.Sleep(d.within(200 * time.Millisecond))
-		s.killNode(second)
+		s.killNode(second, d)
 		s.restart(first)
 		s.restart(second)
 	}},
@@ -51,13 +51,14 @@ var kinds = []kind{
 		for s.cluster.Nodes[at] == active {
 			at = (at + 1) % len(s.cluster.Nodes)
 		}
-		s.killNode(s.cluster.Nodes[at])
+		s.killNode(s.cluster.Nodes[at], d)
 		time.Sleep(d.within(2 * time.Second))
 		s.restart(s.cluster.Nodes[at])
 	}},
-	{"all nodes", func(s *site, _ *dice) {
+	{"all nodes", func(s *site, d *dice) {
+		s.killNode(s.active(), d)
 		for _, node := range s.cluster.Nodes {
-			s.killNode(node)
+			require.NoError(s.t, s.cluster.Kill(node))
 		}
 		for _, node := range s.cluster.Nodes {
 			s.restart(node)
@@ -105,13 +106,13 @@ func (s *site) chapter(d *dice, end time.Time) {
 		s.recover()
 		s.check(from)
 		if round%wholeEvery == 0 {
-			s.whole()
+			s.whole(d)
 		}
 		if s.t.Failed() {
 			break
 		}
 	}
 	s.check(0)
-	s.whole()
+	s.whole(d)
 	s.last()
 }

@@ -16,11 +16,11 @@ import (
 
 // whole has fsck look at storage, as it is when the plugin was just killed: nobody
 // writes meanwhile, and nothing was put in order for the look.
-func (s *site) whole() {
+func (s *site) whole(d *dice) {
 	s.t.Helper()
 	for {
 		node := s.active()
-		s.killPlugin(node)
+		s.killPlugin(node, d)
 		report, err := fsck.Check(s.t.Context(), rawStorage{s, node})
 		if len(node.Plugins(s.t, plugin)) > 0 {
 			continue // Vault started the plugin for its regular work, so somebody wrote
