@@ -62,18 +62,20 @@ func (c *Counted) Reset() {
 	}
 }
 
-// settled is for how long there must have been no round trip.
-const settled = 200 * time.Millisecond
+// quietLooks is how often in a row, a look every 20 ms, there must have been no round
+// trip.
+const quietLooks = 10
 
 // Settle waits until the engine's background work has come to rest: what it does
 // at its start must not be taken for the work of a request.
 func (c *Counted) Settle(t testing.TB) {
 	t.Helper()
-	seen, since := c.Total(), time.Now()
+	seen, looks := c.Total(), 0
 	require.Eventually(t, func() bool {
+		looks++
 		if now := c.Total(); now != seen {
-			seen, since = now, time.Now()
+			seen, looks = now, 0
 		}
-		return time.Since(since) > settled
-	}, 30*time.Second, settled/10)
+		return looks >= quietLooks
+	}, 30*time.Second, 20*time.Millisecond)
 }
