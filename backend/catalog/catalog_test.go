@@ -195,3 +195,33 @@ func TestUnknownLintsAreRefusedWhenWritten(t *testing.T) {
 		require.Equal(t, field, fault.FieldOfError(err), "%v", err)
 	}
 }
+
+// Whatever write of a role is lost, the catalog afterwards shows the old or the new
+// one, here and after a restart, and the next write goes through.
+func TestCrash1_RoleWrites(t *testing.T) {
+	ctx := context.Background()
+	for _, loss := range []kvtest.Loss{kvtest.LoseWrite, kvtest.LoseAnswer} {
+		for n := 1; ; n++ {
+			store := kvtest.New()
+			c := catalog.New(store)
+			require.NoError(t, c.PutRole(ctx, "web", narrow("tls-server", server(t), "old.example")))
+			store.Break(n, loss)
+			err := c.PutRole(ctx, "web", narrow("tls-server", server(t), "new.example"))
+			broken := store.Broken()
+			for _, seen := range []*catalog.Catalog{c, catalog.New(store)} {
+				config, readErr := seen.RoleConfig(ctx, "web")
+				require.NoError(t, readErr)
+				require.Contains(t, []string{"old.example", "new.example"}, config.AllowedDomains[0])
+				if err == nil {
+					require.Equal(t, "new.example", config.AllowedDomains[0])
+				}
+			}
+			require.NoError(t, c.PutRole(ctx, "web", narrow("tls-server", server(t), "again.example")))
+			if !broken {
+				require.NoError(t, err)
+				require.Greater(t, n, 1, "the walk must have broken something")
+				break
+			}
+		}
+	}
+}
