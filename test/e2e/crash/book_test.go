@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -202,7 +201,7 @@ func (b *book) answered(method, path string, a answer) {
 	if a.ok() {
 		return
 	}
-	if a.Status != 0 && a.Status < http.StatusInternalServerError {
+	if !a.elsewhere() {
 		b.problem("%s %s: refused with status %d: %s", method, path, a.Status, a.Body)
 	}
 	message := string(a.Body)

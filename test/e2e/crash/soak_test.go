@@ -109,7 +109,7 @@ func (s *site) chapter(d *dice, end time.Time) {
 			s.whole(d)
 		}
 		if s.t.Failed() {
-			break
+			return // the rest would wait for what will not happen
 		}
 	}
 	s.check(0)
