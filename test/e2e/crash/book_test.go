@@ -48,6 +48,7 @@ type book struct {
 	failures map[string]int // requests that failed, by what was said
 	problems int
 	settings map[string]*setting
+	values   int // of settings that were tried
 	highest  *big.Int // CRL number
 }
 
@@ -149,6 +150,15 @@ func (b *book) pick(d *dice) *issued {
 		return nil
 	}
 	return b.all[d.roll(len(b.all))]
+}
+
+// fresh returns a lifetime in seconds that no setting had before: writing what is there
+// already makes no version of a profile.
+func (b *book) fresh() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.values++
+	return 3600 + b.values
 }
 
 // wrote notes what became of writing a setting; version is 0 where there are none.

@@ -23,7 +23,6 @@ type client struct {
 	dice  *dice
 	limit int       // of certificates that are received, by all clients; then it asks for no more
 	own   []*issued // not revoked, and not kept
-	turn  int
 }
 
 // clientPause is between two requests of a client.
@@ -98,7 +97,6 @@ func newCSR(name string) string {
 
 func (c *client) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		c.turn++
 		full := c.book.count() >= c.limit
 		switch roll := c.dice.roll(100); {
 		case roll < 40 && !full:
@@ -202,7 +200,7 @@ func (s *site) revokeFor(entry *issued, reason string) (acknowledged bool) {
 // configure writes a role or a profile of the client's own. A profile's answer says
 // which version was made.
 func (c *client) configure() {
-	path, value := mount+"/roles/"+c.name, 3600+c.turn
+	path, value := mount+"/roles/"+c.name, c.book.fresh()
 	body := fields{"allow_any_name": true, "key_type": "ec", "max_ttl": "24h", "ttl": value}
 	if c.dice.roll(2) == 0 {
 		path, body = mount+"/profiles/"+c.name, fields{"preset": "tls-server", "default_ttl": value}
