@@ -48,7 +48,7 @@ type book struct {
 	failures map[string]int // requests that failed, by what was said
 	problems int
 	settings map[string]*setting
-	values   int // of settings that were tried
+	values   int      // of settings that were tried
 	highest  *big.Int // CRL number
 }
 
