@@ -18,13 +18,14 @@ type book struct {
 	complete uint32                     // hour up to which the newest segment claims to be complete
 	horizon  ledger.Horizon             // what was removed
 	marked   map[cert.Serial]bool       // named by a dirty marker
+	led      map[string]bool            // pages, by key, of which a marker names a certificate
 	paged    map[cert.Serial]bool       // has a record with a certificate
 	pages    map[string]cert.Serial     // one certificate with a row by page key; nil until asked
 }
 
 // segments reads every segment and keeps the newest row of each serial.
 func (c *checker) segments() error {
-	c.book = book{rows: map[cert.Serial]ledger.Row{}, marked: map[cert.Serial]bool{}, paged: map[cert.Serial]bool{}}
+	c.book = book{rows: map[cert.Serial]ledger.Row{}, marked: map[cert.Serial]bool{}, led: map[string]bool{}, paged: map[cert.Serial]bool{}}
 	names, err := c.list(layout.Segment)
 	if err != nil {
 		return err
@@ -94,6 +95,8 @@ func (c *checker) markers() error {
 		}
 		c.report.Markers++
 		c.book.marked[serial] = true
+		page, _ := ledger.PageKey(serial)
+		c.book.led[page] = true
 	}
 	return nil
 }
@@ -177,8 +180,8 @@ func (c *checker) record(key string, record *ledger.Record) {
 	hour, _ := ledger.Hour(record.Serial)
 	want.Sequence = row.Sequence
 	switch {
-	case c.book.marked[record.Serial]:
-		// Load reads the page.
+	case c.book.led[key]:
+		// Load reads the page, whichever of its certificates the marker names.
 	case !found && hour > c.book.complete:
 		// Load lists the hour and reads the page, unless it meets another row of it.
 		if sibling, covered := c.sibling(record.Serial); covered {

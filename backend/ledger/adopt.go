@@ -46,10 +46,10 @@ func (l *Ledger) Adopt(ctx context.Context, record Record) error {
 		return err
 	}
 	s.records = append(slices.Clone(s.records), string(encodeRecord(&record)))
-	m, err := l.rewrite(ctx, s, record.Serial, l.needed(id, record.Serial)|dirty|covered)
-	if err != nil {
+	n := need{marks: covered, lead: record.Serial}
+	if err := l.rewrite(ctx, s, n); err != nil {
 		return err
 	}
-	_, err = l.publish(s, &row, m)
+	_, err = l.publish(s, []Row{row}, n)
 	return err
 }

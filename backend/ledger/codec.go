@@ -105,10 +105,11 @@ func (d *decoder) seconds() uint64 { return d.atMost(maxSeconds) }
 
 func (d *decoder) moment() time.Time { return moment(d.seconds()) }
 
-// version reads the version octet of a page or segment.
-func (d *decoder) version(known byte) {
-	if v := d.octet(); d.err == nil && v != known {
-		d.fail("version %d is not one this release reads (%d)", v, known)
+// version reads the version octet of a page or segment; newest is the highest that
+// this release knows.
+func (d *decoder) version(newest byte) {
+	if v := d.octet(); d.err == nil && (v == 0 || v > newest) {
+		d.fail("version %d is not one this release reads (1 to %d)", v, newest)
 	}
 }
 

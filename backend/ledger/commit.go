@@ -191,12 +191,12 @@ func (l *Ledger) fail(id pageID) {
 
 // settle shows rows of a page as storage has them. The caller holds the page's
 // lock since it last read or wrote the page.
-// It returns the rows that turned out to be revoked.
+// It returns the rows of which the status turned out to be another.
 func (l *Ledger) settle(id pageID, rows []Row) (learnt []Row) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range rows {
-		if l.state.show(&rows[i], 0) == revokedNow {
+		if l.state.show(&rows[i], 0) == statusChanged {
 			learnt = append(learnt, rows[i])
 		}
 	}
@@ -209,7 +209,7 @@ func (l *Ledger) adopt(ctx context.Context, id pageID) error {
 	learnt, err := l.readAndSettle(ctx, id)
 	if l.learnt != nil && l.loaded.Load() {
 		for _, row := range learnt {
-			l.learnt(row.Issuer, row.Reason)
+			l.learnt(row.Issuer, row.status())
 		}
 	}
 	return err
@@ -256,7 +256,7 @@ type shown int
 const (
 	nothingNew shown = iota
 	somethingNew
-	revokedNow // of a row that was there and not revoked
+	statusChanged // of a row that was there: revoked, suspended or resumed
 )
 
 // show makes a row visible. One that says something new gets the next sequence
@@ -273,8 +273,8 @@ func (s *state) show(r *Row, m marks) shown {
 			s.table.mark(string(r.Serial), m, 0)
 			return nothingNew
 		}
-		if wide.RevokedAt.IsZero() && !r.RevokedAt.IsZero() {
-			news = revokedNow
+		if !wide.RevokedAt.Equal(r.RevokedAt) || wide.Reason != r.Reason {
+			news = statusChanged
 		}
 	}
 	s.sequence++

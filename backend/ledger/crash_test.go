@@ -29,7 +29,7 @@ func (v *life) course(crash bool) {
 		func() { v.issue(3) },
 		v.flush,
 		func() { v.revoke(3, cert.KeyCompromise) },
-		func() { v.revoke(8, cert.Superseded) },
+		func() { v.revokePage(8, cert.Superseded) },
 		v.restart, v.load,
 		func() { v.revoke(4, cert.Superseded) },
 		func() { v.clock.turn(30 * time.Hour) },
@@ -99,6 +99,7 @@ func TestRestartsShowTheSameRows(t *testing.T) {
 			"revoke": func(r *rapid.T) {
 				v.revoke(rapid.IntRange(0, 50).Draw(r, "which"), rapid.SampledFrom([]cert.Reason{cert.KeyCompromise, cert.Superseded}).Draw(r, "reason"))
 			},
+			"page":    func(r *rapid.T) { v.revokePage(rapid.IntRange(0, 50).Draw(r, "which"), cert.CessationOfOperation) },
 			"flush":   func(*rapid.T) { v.flush() },
 			"load":    func(*rapid.T) { v.load() },
 			"tidy":    func(*rapid.T) { v.tidy() },

@@ -38,6 +38,7 @@ type Record struct {
 	IssuedAt   time.Time
 	KeyHash    cert.Fingerprint // of the public key; Add derives it when it is zero
 	Revocation *Revocation      // nil: not revoked
+	Resumed    time.Time        // when its last suspension ended; zero: never, or it was revoked since
 }
 
 // Revocation says when and why a certificate was revoked.
@@ -62,8 +63,9 @@ type Row struct {
 	RevokedAt  time.Time // zero: not revoked
 	Reason     cert.Reason
 	Invalidity time.Time
-	Sequence   uint64 // grows with every change of any row, below 2^53, also across restarts
-	Unstored   bool   // no_store: there is no record to Get
+	Resumed    time.Time // see Record
+	Sequence   uint64    // grows with every change of any row, below 2^53, also across restarts
+	Unstored   bool      // no_store: there is no record to Get
 }
 
 // Config says what a Ledger works on.
@@ -71,8 +73,9 @@ type Config struct {
 	Store kv.Store
 	Log   hclog.Logger // nil: no log
 	Now   func() time.Time
-	// Learnt, unless nil, is told of a revocation that Flush found in storage although
-	// Revoke had answered with an error, so that it is published like any other.
+	// Learnt, unless nil, is told of a revocation, suspension or resumption that Flush
+	// found in storage although it had been answered with an error, so that it is
+	// published like any other. The reason of a resumption is removeFromCRL.
 	Learnt func(issuer string, reason cert.Reason)
 }
 

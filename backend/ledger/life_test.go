@@ -165,6 +165,48 @@ func (v *life) revoke(i int, reason cert.Reason) {
 	}
 }
 
+// revokePage revokes what was acknowledged of a page, but not the last.
+func (v *life) revokePage(i int, reason cert.Reason) {
+	if len(v.all) == 0 {
+		return
+	}
+	var page []cert.Serial
+	for _, serial := range v.all {
+		if serial[:12] == v.all[i%len(v.all)][:12] {
+			page = append(page, serial)
+		}
+	}
+	if len(page) > 1 {
+		page = page[:len(page)-1]
+	}
+	_, err := v.l.RevokePage(v.t.Context(), page, revocation(reason), func(*ledger.Record) (bool, error) { return true, nil })
+	for _, serial := range page {
+		if _, known := v.revoked[serial]; known {
+			continue
+		}
+		if v.note(err) {
+			v.revokedOrGone(serial)
+		} else {
+			v.perhaps[serial] = true
+		}
+	}
+}
+
+// revokedOrGone takes down what became of a certificate that was just revoked.
+func (v *life) revokedOrGone(serial cert.Serial) {
+	r, err := v.l.Get(v.t.Context(), serial)
+	switch {
+	case fault.Is(err, fault.NotFound):
+		require.True(v.t, v.expendable(serial), "acknowledged and lost")
+	case v.note(err):
+		require.NotNil(v.t, r.Revocation)
+		v.revoked[serial] = r.Revocation.Reason
+		delete(v.perhaps, serial)
+	default:
+		v.perhaps[serial] = true
+	}
+}
+
 func (v *life) flush() {
 	err := v.l.Flush(v.t.Context())
 	if !v.l.Loaded() {

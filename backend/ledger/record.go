@@ -21,9 +21,10 @@ const (
 const maxRevocation = 6 + 1 + 6 + 2 + MaxComment + 2
 
 const (
-	pageVersion  = 1
+	pageVersion  = 2 // 1 had no flagResumed
 	flagRevoked  = 1
-	recordFlags  = flagRevoked
+	flagResumed  = 2 // never with flagRevoked, so that revoking adds the most
+	recordFlags  = flagRevoked | flagResumed
 	maxKnownHash = len(cert.Fingerprint{})
 )
 
@@ -39,6 +40,9 @@ func (r *Record) check() error {
 	}
 	if len(r.Replaces) > cert.MaxSerialOctets {
 		return fault.Field("replaces", "must be at most %d octets", cert.MaxSerialOctets)
+	}
+	if r.Revocation != nil && !r.Resumed.IsZero() {
+		return fault.New(fault.Internal, "certificate %s is both revoked and resumed", r.Serial)
 	}
 	return r.Revocation.check()
 }
@@ -69,6 +73,9 @@ func encodeRecord(r *Record) []byte {
 	if r.Revocation != nil {
 		flags |= flagRevoked
 	}
+	if !r.Resumed.IsZero() {
+		flags |= flagResumed
+	}
 	b = append(b, flags)
 	b = append(binary.AppendUvarint(b, uint64(len(r.DER))), r.DER...)
 	for _, text := range []string{r.Issuer, r.Role, r.Profile, r.Requester, r.Owner, string(r.Replaces)} {
@@ -89,6 +96,9 @@ func encodeRecord(r *Record) []byte {
 		b = append(b, byte(v.Reason))
 		b = appendSeconds(b, v.InvalidityAt)
 		b = appendText(b, v.Comment)
+	}
+	if !r.Resumed.IsZero() {
+		b = appendSeconds(b, r.Resumed)
 	}
 	return b
 }
@@ -122,6 +132,11 @@ func decodeRecord(page pageID, raw string) (Record, error) {
 		r.Revocation = &Revocation{At: d.moment(), Reason: cert.Reason(d.octet()), InvalidityAt: d.moment(), Comment: d.text()}
 		if d.err == nil && r.Revocation.At.IsZero() {
 			d.fail("revocation without a time")
+		}
+	}
+	if flags&flagResumed != 0 {
+		if r.Resumed = d.moment(); d.err == nil && r.Resumed.IsZero() {
+			d.fail("resumption without a time")
 		}
 	}
 	if err := d.end(); err != nil {

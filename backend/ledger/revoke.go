@@ -2,19 +2,18 @@ package ledger
 
 import (
 	"context"
-	"fmt"
+	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
-	"vault-plugin-secrets-enterprise-pki/backend/kv"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
-
-// markerVersion is the value of a dirty marker; its key says everything.
-const markerVersion = 1
 
 // Revoke marks the certificate as revoked: 1 Get and at most 2 Puts, whatever the
 // number of revoked certificates. Revoking what is revoked already changes nothing
-// and returns the record as it is with changed false. It works while rows load.
-// NotFound when there is no record.
+// and returns the record as it is with changed false; only a suspension, which is
+// what
+// certificateHold makes, gives way to another reason and keeps its date.
+// It works while rows load. NotFound when there is no record.
 //
 // After an error the certificate may be revoked or not; revoking again is safe, and
 // answers changed if this ledger did not know yet.
@@ -33,144 +32,95 @@ func (l *Ledger) RevokeIf(ctx context.Context, serial cert.Serial, r Revocation,
 	if err := r.check(); err != nil {
 		return nil, false, err
 	}
-	id, ok := pageIDOf(serial)
-	if !ok {
-		return nil, false, notFound(serial)
-	}
-	defer l.lock(id).Unlock()
-	s, err := l.read(ctx, id)
-	if err != nil {
-		return nil, false, err
-	}
-	record, at, err := s.certificate(serial)
-	if err != nil {
-		return nil, false, err
-	}
-	if err := check(record); err != nil {
-		return nil, false, err
-	}
-	changed, err = l.revoke(ctx, s, at, record, &r)
-	if err != nil {
-		return nil, false, err
-	}
-	return record, changed, nil
-}
-
-// revoke completes and stores the record at a place of its page, unless it is
-// revoked already, and shows its row.
-func (l *Ledger) revoke(ctx context.Context, s *sheet, at int, record *Record, r *Revocation) (changed bool, err error) {
-	var m marks
-	if record.Revocation == nil {
-		changed = true
-		record.Revocation = r
-		s.records[at] = string(encodeRecord(record))
-		if m, err = l.rewrite(ctx, s, record.Serial, l.needed(s.id, record.Serial)); err != nil {
+	return l.amendOne(ctx, serial, func(stored *Record) (bool, error) {
+		if err := check(stored); err != nil {
 			return false, err
 		}
-	}
-	row, err := RowOf(record)
-	if err != nil {
-		return false, fmt.Errorf("reading record %s: %w", record.Serial, err)
-	}
-	// An earlier call may have written the page and lost the answer: what the page
-	// says is shown in either case.
-	news, err := l.publish(s, &row, m)
-	return changed || news == revokedNow, err
+		return stored.revoke(r), nil
+	})
 }
 
-// publish shows a row of a page as it was just read or written. While rows load it
-// shows the rest of the page too, because Load takes a page of which it meets a row
-// for read. When an earlier write of the page is in doubt, it stays so: that may
-// concern another row, and Flush tells of those.
-func (l *Ledger) publish(s *sheet, row *Row, m marks) (shown, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.loaded.Load() {
-		m |= covered
-		others, err := s.rows()
-		if err != nil {
-			return nothingNew, err
-		}
-		for i := range others {
-			if others[i].Serial != row.Serial {
-				l.state.show(&others[i], covered)
-			}
-		}
-	}
-	if !l.state.unsettled[s.id] {
-		delete(l.state.unsettled, s.id)
-	}
-	return l.state.show(row, m), nil
-}
-
-// needed returns the marks that a change of a row calls for: dirty|covered when
-// only a marker would tell Load of it, 0 when Load will read the page anyway. It
-// announces the write of the page, which keeps Flush from taking the row until
-// the write has ended, so that the answer stays true.
-func (l *Ledger) needed(id pageID, serial cert.Serial) marks {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, doubted := l.state.unsettled[id]; !doubted {
-		l.state.unsettled[id] = false
-	}
-	v := l.state.table.view()
-	old, found := v.get(string(serial))
-	switch {
-	case !found:
-		// The rows still load, or the page was written and its answer lost: whether a
-		// segment has the row is not known.
-		return dirty | covered
-	case old.has(covered) && !old.has(dirty):
-		return dirty | covered
-	}
-	return 0
-}
-
-// rewrite stores a changed page, behind a marker where one is needed, and returns the
-// marks that the row has from now on.
+// RevokePage revokes many certificates of one page: 1 Get and at most 2 Puts, however
+// many they are. admit is asked about each that is not revoked for good, under the
+// terms of RevokeIf, and says whether it is revoked; its error ends the call with
+// nothing changed. Serials without a record are passed over.
 //
-// The marker comes first. If we crash before it, nothing happened. If we crash
-// between the two, Load follows the marker to a page that did not change: one Get
-// for nothing. If we crash after the page, Load follows the marker to the
-// revocation. The other order could leave a revoked page of which a segment says
-// "good", with nothing to tell Load.
-//
-// Without a marker (m is 0, see needed) no segment has the row, so Load reads the
-// page when it lists the page's hour.
-func (l *Ledger) rewrite(ctx context.Context, s *sheet, serial cert.Serial, m marks) (marks, error) {
-	value := encodeSheet(*s)
-	if len(value) > kv.MaxValue {
-		l.fail(s.id)
-		return 0, fmt.Errorf("writing page %s: %w", s.id.key(), ErrFull)
+// It returns the rows whose status is news, as they are now. After an error some or
+// all of them may be revoked: calling again is safe.
+func (l *Ledger) RevokePage(ctx context.Context, serials []cert.Serial, r Revocation, admit func(*Record) (bool, error)) ([]Row, error) {
+	r.At, r.InvalidityAt = whole(r.At), whole(r.InvalidityAt)
+	if err := r.check(); err != nil || len(serials) == 0 {
+		return nil, err
 	}
-	if m != 0 {
-		if err := l.putMarker(ctx, serial); err != nil {
-			l.fail(s.id)
-			return 0, err
+	id, ours := pageIDOf(serials[0])
+	for _, serial := range serials {
+		if !ours || !id.holds(serial) {
+			return nil, fault.New(fault.Internal, "certificate %s is not on the page of %s", serial, serials[0])
 		}
 	}
-	if err := l.store.Put(ctx, s.id.key(), value); err != nil {
-		// Flush reads the page again, so that the row does not stay behind for as long
-		// as this process lives.
-		l.fail(s.id)
-		return 0, fmt.Errorf("writing page %s: %w", s.id.key(), err)
-	}
-	return m, nil
+	done, err := l.amend(ctx, id, serials, func(stored *Record) (bool, error) {
+		if stored.Revocation.final() {
+			return false, nil
+		}
+		if admitted, err := admit(stored); err != nil || !admitted {
+			return false, err
+		}
+		return stored.revoke(r), nil
+	})
+	return done.news, err
 }
 
-// putMarker writes a marker. The caller holds the page's lock.
-func (l *Ledger) putMarker(ctx context.Context, serial cert.Serial) error {
-	err := l.store.Put(ctx, DirtyKey(serial), []byte{markerVersion})
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	v := l.state.table.view()
-	if _, found := v.get(string(serial)); err != nil || !found {
-		// No row says that the marker is there: Flush looks after it.
-		l.state.markers[serial] = true
+// Resume ends the suspension of a certificate that check lets pass, see RevokeIf: 1 Get
+// and at most 2 Puts. Resuming what was resumed changes nothing. Conflict when the
+// certificate is not on hold: no other revocation ends (RFC 5280 section 5.3.1).
+func (l *Ledger) Resume(ctx context.Context, serial cert.Serial, at time.Time, check func(*Record) error) (record *Record, changed bool, err error) {
+	return l.amendOne(ctx, serial, func(stored *Record) (bool, error) {
+		if err := check(stored); err != nil {
+			return false, err
+		}
+		switch {
+		case stored.Revocation.final():
+			return false, fault.New(fault.Conflict, "certificate %s is revoked (%s), not suspended; that is for good", serial, stored.Revocation.Reason)
+		case stored.Revocation != nil:
+			stored.Revocation, stored.Resumed = nil, whole(at)
+			return true, nil
+		case stored.Resumed.IsZero():
+			return false, fault.New(fault.Conflict, "certificate %s is not suspended", serial)
+		}
+		return false, nil
+	})
+}
+
+// final reports whether a revocation never ends.
+func (r *Revocation) final() bool { return r != nil && r.Reason != cert.CertificateHold }
+
+// revoke completes the record unless it is revoked already, and reports whether it did.
+//
+// A suspension gives way to a final revocation, which keeps the date of the hold: so
+// X.509 has it (Rec. ITU-T X.509, extension reasonCode), and a signature made on hold
+// stays invalid. What the new revocation does not say is kept too.
+func (r *Record) revoke(with Revocation) bool {
+	if held := r.Revocation; held != nil {
+		if held.final() || !with.final() {
+			return false
+		}
+		with.At = held.At
+		if with.InvalidityAt.IsZero() {
+			with.InvalidityAt = held.InvalidityAt
+		}
+		if with.Comment == "" {
+			with.Comment = held.Comment
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("writing marker of %s: %w", serial, err)
+	r.Revocation, r.Resumed = &with, time.Time{}
+	return true
+}
+
+// status returns the reason of what became of a row, removeFromCRL for one that is not
+// revoked (any more).
+func (r *Row) status() cert.Reason {
+	if r.RevokedAt.IsZero() {
+		return cert.RemoveFromCRL
 	}
-	l.state.table.mark(string(serial), dirty, 0)
-	return nil
+	return r.Reason
 }

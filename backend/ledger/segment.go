@@ -11,7 +11,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
 )
 
-const segmentVersion = 1
+const segmentVersion = 2 // 1 had no bitResumed
 
 // maxHeader is room for what goes before the rows apart from the texts.
 const maxHeader = 128
@@ -117,6 +117,7 @@ func (w *segmentWriter) word(id uint32) uint64 {
 const (
 	bitRevoked  = 0x10
 	bitUnstored = 0x20
+	bitResumed  = 0x40
 )
 
 func (w *segmentWriter) append(r *row) {
@@ -127,8 +128,11 @@ func (w *segmentWriter) append(r *row) {
 	if r.has(unstored) {
 		*flags |= bitUnstored
 	}
-	if r.revokedAt != 0 {
+	switch {
+	case r.revokedAt != 0:
 		*flags |= bitRevoked
+	case r.resumed() != 0:
+		*flags |= bitResumed
 	}
 	for _, id := range []uint32{r.issuer, r.role, r.profile, r.owner} {
 		b = binary.AppendUvarint(b, w.word(id))
@@ -139,9 +143,12 @@ func (w *segmentWriter) append(r *row) {
 	hash := w.view.texts.keyHash(r.text)
 	b = append(b, hash[:]...)
 	b = binary.AppendUvarint(b, r.sequence)
-	if r.revokedAt != 0 {
+	switch {
+	case r.revokedAt != 0:
 		b = binary.AppendUvarint(b, r.revokedAt)
 		b = binary.AppendUvarint(b, r.invalid)
+	case r.resumed() != 0:
+		b = binary.AppendUvarint(b, r.resumed())
 	}
 	w.body = b
 }
@@ -203,7 +210,7 @@ func (d *decoder) row(list []string) Row {
 	}
 	flags := d.octet()
 	r.Reason = cert.Reason(flags & reasonBits)
-	if !r.Reason.Known() || flags&^(reasonBits|bitRevoked|bitUnstored) != 0 {
+	if !r.Reason.Known() || flags&^(reasonBits|bitRevoked|bitUnstored|bitResumed) != 0 || flags&(bitRevoked|bitResumed) == bitRevoked|bitResumed {
 		d.fail("row flags %#x are not known", flags)
 	}
 	r.Unstored = flags&bitUnstored != 0
@@ -224,6 +231,11 @@ func (d *decoder) row(list []string) Row {
 	if flags&bitRevoked != 0 {
 		if r.RevokedAt, r.Invalidity = d.moment(), d.moment(); d.err == nil && r.RevokedAt.IsZero() {
 			d.fail("revoked row without a time")
+		}
+	}
+	if flags&bitResumed != 0 {
+		if r.Resumed = d.moment(); d.err == nil && r.Resumed.IsZero() {
+			d.fail("resumed row without a time")
 		}
 	}
 	return r

@@ -168,6 +168,7 @@ func rowOf(r *Record, s *summary) Row {
 	row := Row{
 		Serial: r.Serial, Issuer: r.Issuer, Role: r.Role, Profile: r.Profile, Owner: r.Owner,
 		Name: s.name, NotBefore: whole(s.notBefore), NotAfter: whole(s.notAfter), KeyHash: [8]byte(r.KeyHash[:8]),
+		Resumed: whole(r.Resumed),
 	}
 	if v := r.Revocation; v != nil {
 		row.RevokedAt, row.Reason, row.Invalidity = whole(v.At), v.Reason, whole(v.InvalidityAt)

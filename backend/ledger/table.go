@@ -25,7 +25,7 @@ type row struct {
 	notBefore uint64 // times as seconds has them
 	notAfter  uint64
 	revokedAt uint64
-	invalid   uint64
+	invalid   uint64 // of one that is not revoked: when its suspension ended
 	sequence  uint64
 }
 
@@ -39,6 +39,15 @@ const (
 	dirty      marks = 0x40 // the row's dirty marker is in storage
 	unstored   marks = 0x80 // no page has the row
 )
+
+// resumed returns when the last suspension of a row that is not revoked ended, 0 for
+// never.
+func (r *row) resumed() uint64 {
+	if r.revokedAt != 0 {
+		return 0
+	}
+	return r.invalid
+}
 
 func (r *row) has(m marks) bool { return marks(r.state)&m == m }
 
@@ -191,13 +200,17 @@ func (t *table) withKey(hash [8]byte) []Row {
 
 // wide returns the Row of a row; its texts are parts of the view's.
 func (v *view) wide(r *row) Row {
-	return Row{
+	wide := Row{
 		Serial: cert.Serial(v.serial(r)), Name: v.name(r),
 		Issuer: v.words[r.issuer], Role: v.words[r.role], Profile: v.words[r.profile], Owner: v.words[r.owner],
 		NotBefore: moment(r.notBefore), NotAfter: moment(r.notAfter), KeyHash: v.texts.keyHash(r.text),
-		RevokedAt: moment(r.revokedAt), Reason: cert.Reason(r.state & reasonBits), Invalidity: moment(r.invalid),
+		RevokedAt: moment(r.revokedAt), Reason: cert.Reason(r.state & reasonBits), Resumed: moment(r.resumed()),
 		Sequence: r.sequence, Unstored: r.has(unstored),
 	}
+	if r.revokedAt != 0 {
+		wide.Invalidity = moment(r.invalid)
+	}
+	return wide
 }
 
 // own returns the leaf at a place of the list, copied if a snapshot shares it.
@@ -230,6 +243,9 @@ func (t *table) put(wide *Row, m marks, segment uint32) {
 		notBefore: seconds(wide.NotBefore), notAfter: seconds(wide.NotAfter),
 		revokedAt: seconds(wide.RevokedAt), invalid: seconds(wide.Invalidity), sequence: wide.Sequence,
 		segment: segment,
+	}
+	if r.revokedAt == 0 {
+		r.invalid = seconds(wide.Resumed)
 	}
 	if found {
 		l := t.own(at)
