@@ -86,15 +86,10 @@ func newDelegate(certificate, ca *x509.Certificate, key crypto.Signer) (*delegat
 	}, nil
 }
 
-// delegate returns the responder that answers for one of the issuers, all of which
-// have the same name and key; nil when none can.
-func (r *Responder) delegate(issuers []string, now time.Time) *delegate {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, id := range issuers {
-		if d := r.delegates[id]; d != nil && d.usable(now) {
-			return d
-		}
+// Signer implements Signers.
+func (r *Responder) Signer(issuer string, now time.Time) *Signer {
+	if d := r.held(issuer); d != nil && d.usable(now) {
+		return d.signer
 	}
 	return nil
 }
@@ -152,7 +147,7 @@ func (r *Responder) Prepare(ctx context.Context) error {
 		return nil // not known yet; the next Tick comes back
 	}
 	r.forget(issuers)
-	if r.settings.Load().Disabled {
+	if r.answerer.settings.Load().Disabled {
 		return nil
 	}
 	var group errgroup.Group

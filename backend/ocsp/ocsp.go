@@ -2,6 +2,9 @@
 // responder, in which a serial that was never issued is unknown, and nothing is
 // good before the ledger is loaded. Answering reads memory only: no storage
 // operation, no CA key, however many ask.
+//
+// An Answerer is all of that without storage, so that others than a mount can answer
+// from what they know; a Responder is the one of a mount.
 package ocsp
 
 import (
@@ -24,16 +27,13 @@ const (
 
 // Source is what the responder needs of the issuers.
 type Source interface {
-	// Issuers returns every CA certificate that may be asked about, by issuer id; nil,
-	// not empty, while they are not known. It touches no storage. The responder does not change what it returns, and the
-	// caller must not either.
-	Issuers() []Issuer
+	Issuers
 	// Delegate signs a responder certificate (profile ocsp-responder) for the public
 	// key with the issuer's own key, and records it in the ledger before returning.
 	Delegate(ctx context.Context, issuer string, pub crypto.PublicKey) (*x509.Certificate, error)
 }
 
-// Issuer is one CA that may be asked about; see Source. Usage ocsp-signing checked.
+// Issuer is one CA that may be asked about; see Issuers. Usage ocsp-signing checked.
 type Issuer struct {
 	ID  string
 	DER []byte

@@ -44,6 +44,8 @@ type CertID struct {
 type Request struct {
 	CertIDs []CertID // 1 to MaxCertIDs
 	Nonce   []byte   // nil: none
+
+	list []byte // content of the requestList; nil when it is too long or says more than CertIDs
 }
 
 // The extensions and hash algorithms that requests may name, as DER contents.
@@ -87,13 +89,19 @@ func ParseRequest(der []byte) (*Request, Status) {
 			return nil, status
 		}
 	}
+	if len(list) <= maxAnswerKey {
+		request.list = list
+	}
 	for !list.Empty() {
 		if len(request.CertIDs) == MaxCertIDs {
 			return nil, MalformedRequest
 		}
-		id, status := readSingle(&list)
+		id, extended, status := readSingle(&list)
 		if status != Successful {
 			return nil, status
+		}
+		if extended {
+			request.list = nil
 		}
 		request.CertIDs = append(request.CertIDs, id)
 	}
@@ -103,15 +111,29 @@ func ParseRequest(der []byte) (*Request, Status) {
 	return request, Successful
 }
 
-// readSingle reads one Request of the requestList.
-func readSingle(list *cryptobyte.String) (CertID, Status) {
+// plainList returns the content of the requestList of a request that has nothing
+// else, as nearly all have, and nil for every other. It allocates nothing.
+func plainList(der []byte) []byte {
+	input := cryptobyte.String(der)
+	var whole, tbs, list cryptobyte.String
+	plain := len(der) <= maxAnswerKey && input.ReadASN1(&whole, asn1.SEQUENCE) && input.Empty() &&
+		whole.ReadASN1(&tbs, asn1.SEQUENCE) && whole.Empty() &&
+		tbs.ReadASN1(&list, asn1.SEQUENCE) && tbs.Empty()
+	if !plain {
+		return nil
+	}
+	return list
+}
+
+// readSingle reads one Request of the requestList; extended says that it has
+// extensions.
+func readSingle(list *cryptobyte.String) (id CertID, extended bool, status Status) {
 	var single, raw, extensions cryptobyte.String
-	var extended bool
 	wellFormed := list.ReadASN1(&single, asn1.SEQUENCE) &&
 		single.ReadASN1Element(&raw, asn1.SEQUENCE) &&
 		single.ReadOptionalASN1(&extensions, &extended, explicit(0)) && single.Empty()
 	if !wellFormed {
-		return CertID{}, MalformedRequest
+		return CertID{}, false, MalformedRequest
 	}
 	if extended {
 		// None of the extensions of a single request is understood here.
@@ -122,10 +144,11 @@ func readSingle(list *cryptobyte.String) (CertID, Status) {
 			return Successful
 		})
 		if status != Successful {
-			return CertID{}, status
+			return CertID{}, true, status
 		}
 	}
-	return readCertID(raw)
+	id, status = readCertID(raw)
+	return id, extended, status
 }
 
 // readCertID reads a CertID.

@@ -312,18 +312,3 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkAnswer(b *testing.B) {
-	m := newMount(b, noon)
-	leaf := m.add(b, "root", 1)[0]
-	for name, request := range map[string][]byte{
-		"cached": about(b, m.ca, leaf.SerialNumber), "nonce": about(b, m.ca, leaf.SerialNumber, nonce(16)),
-	} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				m.Answer(request)
-			}
-		})
-	}
-}

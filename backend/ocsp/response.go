@@ -65,6 +65,9 @@ func NewSigner(authority *sign.Authority) (*Signer, error) {
 	return &Signer{authority: authority, algorithm: algorithm, keyHash: digest(crypto.SHA1, key)}, nil
 }
 
+// Certificate returns the certificate in whose name the signer signs.
+func (s *Signer) Certificate() *x509.Certificate { return s.authority.Certificate() }
+
 // digest hashes for identification, not for security: RFC 6960 fixes SHA-1, which
 // strict FIPS 140-3 mode would otherwise refuse.
 func digest(hash crypto.Hash, data []byte) (sum []byte) {
