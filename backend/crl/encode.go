@@ -79,6 +79,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // walk writes the DER of all entries to w, one block at a time, and returns what two
 // walks over the same entries have in common.
 func walk(w io.Writer, entries iter.Seq[Entry]) (length int, sum uint32, err error) {
+	var days calendar
 	block := make([]byte, 0, blockSize+maxEntrySize)
 	flush := func() error {
 		length += len(block)
@@ -88,7 +89,7 @@ func walk(w io.Writer, entries iter.Seq[Entry]) (length int, sum uint32, err err
 		return err
 	}
 	for entry := range entries {
-		if block, err = entry.append(block); err != nil {
+		if block, err = entry.append(block, &days); err != nil {
 			return 0, 0, err
 		}
 		if len(block) < blockSize {

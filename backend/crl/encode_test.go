@@ -194,17 +194,36 @@ func TestEncode_NoticesEntriesThatChangeBetweenWalks(t *testing.T) {
 // TestEncode_EveryDayOfUTCTime compares the dates of a century with package time,
 // at both ends of each day.
 func TestEncode_EveryDayOfUTCTime(t *testing.T) {
-	authority := newCA(t, algorithms[0])
-	var days []crl.Entry
+	var days []time.Time
 	for at := time.Date(1949, 12, 31, 0, 0, 0, 0, time.UTC); at.Year() < 2051; at = at.AddDate(0, 0, 1) {
-		days = append(days, crl.Entry{Serial: serial(1), RevokedAt: at}, crl.Entry{Serial: serial(2), RevokedAt: at.Add(24*time.Hour - 1)})
+		days = append(days, at, at.Add(24*time.Hour-1))
 	}
-	list, err := x509.ParseRevocationList(encode(t, authority, crl.List{ThisUpdate: noon, NextUpdate: noon.Add(time.Hour)}, days))
+	requireTimes(t, days)
+}
+
+// TestEncode_EverySecondOfADay also jumps between years, whose days are remembered in
+// the same places.
+func TestEncode_EverySecondOfADay(t *testing.T) {
+	var seconds []time.Time
+	for second := range 24 * 60 * 60 {
+		seconds = append(seconds, time.Date(1960+second%200, 2, 28, 0, 0, second, 0, time.UTC))
+	}
+	requireTimes(t, seconds)
+}
+
+// requireTimes has crypto/x509 read a list of certificates revoked at these times.
+func requireTimes(t *testing.T, times []time.Time) {
+	t.Helper()
+	revoked := make([]crl.Entry, len(times))
+	for i, at := range times {
+		revoked[i] = crl.Entry{Serial: cert.SerialOf(big.NewInt(int64(i + 1))), RevokedAt: at}
+	}
+	list, err := x509.ParseRevocationList(encode(t, newCA(t, algorithms[0]), crl.List{ThisUpdate: noon, NextUpdate: noon.Add(time.Hour)}, revoked))
 	require.NoError(t, err)
-	require.Len(t, list.RevokedCertificateEntries, len(days))
+	require.Len(t, list.RevokedCertificateEntries, len(times))
 	for i, entry := range list.RevokedCertificateEntries {
-		if !entry.RevocationTime.Equal(days[i].RevokedAt.Truncate(time.Second)) {
-			t.Fatalf("%s was written as %s", days[i].RevokedAt, entry.RevocationTime)
+		if !entry.RevocationTime.Equal(times[i].Truncate(time.Second)) {
+			t.Fatalf("%s was written as %s", times[i], entry.RevocationTime)
 		}
 	}
 }
