@@ -1,0 +1,236 @@
+package state
+
+import (
+	"bytes"
+	"cmp"
+	"iter"
+	"maps"
+	"math"
+	"slices"
+	"sort"
+	"time"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+)
+
+// Row is what an edge knows of one certificate.
+type Row struct {
+	Serial    cert.Serial
+	Issuer    string      // id
+	RevokedAt time.Time   // zero: good
+	Reason    cert.Reason // of a revoked one; certificateHold while it is suspended
+	NotAfter  time.Time
+}
+
+// entry is a Row in 32 octets and without a pointer, so that the collector passes over
+// a million of them.
+type entry struct {
+	serial   [cert.MaxSerialOctets]byte // right-aligned
+	issuer   uint16                     // place in Rows.issuers
+	reason   uint8
+	revoked  uint32 // seconds since 1970, 0: good
+	notAfter uint32 // seconds since 1970, the largest: that or later
+}
+
+// order is that of the entries in a shard. Several issuers may have given out one
+// serial number, so both make the key.
+func order(a, b *entry) int {
+	if c := bytes.Compare(a.serial[:], b.serial[:]); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.issuer, b.issuer)
+}
+
+// shardBits makes 1,024 shards: a change of one row of a million copies 32 KiB of rows
+// and 24 KiB of shards.
+const shardBits = 10
+
+// shard returns where an entry belongs: FNV-1a of its serial number, since serial
+// numbers of others may be anything.
+func (e *entry) shard() int {
+	hash := uint32(2166136261)
+	for _, octet := range e.serial {
+		hash = (hash ^ uint32(octet)) * 16777619
+	}
+	return int((hash ^ hash>>16) & (1<<shardBits - 1))
+}
+
+// Rows is an immutable set of rows: one for each serial number of an issuer.
+type Rows struct {
+	shards  [][]entry
+	issuers []string
+	places  map[string]uint16 // of issuers
+	count   int
+}
+
+// NoRows returns the empty set.
+func NoRows() *Rows {
+	return &Rows{shards: make([][]entry, 1<<shardBits), places: map[string]uint16{}}
+}
+
+// Len returns how many rows there are.
+func (r *Rows) Len() int { return r.count }
+
+// Find returns the row of a serial number of an issuer.
+func (r *Rows) Find(issuer string, serial cert.Serial) (Row, bool) {
+	place, known := r.places[issuer]
+	if !known || len(serial) == 0 || len(serial) > cert.MaxSerialOctets {
+		return Row{}, false
+	}
+	wanted := entry{issuer: place}
+	copy(wanted.serial[len(wanted.serial)-len(serial):], serial)
+	shard := r.shards[wanted.shard()]
+	at := sort.Search(len(shard), func(i int) bool { return order(&shard[i], &wanted) >= 0 })
+	if at == len(shard) || order(&shard[at], &wanted) != 0 {
+		return Row{}, false
+	}
+	row := Row{Serial: serial, Issuer: issuer, Reason: cert.Reason(shard[at].reason), NotAfter: time.Unix(int64(shard[at].notAfter), 0)}
+	if revoked := shard[at].revoked; revoked != 0 {
+		row.RevokedAt = time.Unix(int64(revoked), 0)
+	}
+	return row, true
+}
+
+// With returns the set with rows put in, the last one of several for a serial number,
+// in place of those that were there. Invalid, without an effect, for a serial number
+// that no certificate can have.
+func (r *Rows) With(rows []Row) (*Rows, error) {
+	if len(rows) == 0 {
+		return r, nil
+	}
+	next := &Rows{shards: slices.Clone(r.shards), issuers: r.issuers, places: r.places, count: r.count}
+	changes := make([]entry, len(rows))
+	for i := range rows {
+		place, err := next.place(rows[i].Issuer)
+		if err != nil {
+			return nil, err
+		}
+		if changes[i], err = pack(&rows[i], place); err != nil {
+			return nil, err
+		}
+	}
+	for shard, own := range byShard(changes) {
+		if len(own) == 0 {
+			continue
+		}
+		slices.SortStableFunc(own, func(a, b entry) int { return order(&a, &b) })
+		before := next.shards[shard]
+		next.shards[shard] = merge(before, own)
+		next.count += len(next.shards[shard]) - len(before)
+	}
+	return next, nil
+}
+
+// byShard parts entries by their shards and keeps their order.
+func byShard(changes []entry) [][]entry {
+	parts := make([][]entry, 1<<shardBits)
+	if len(changes) == 1 {
+		parts[changes[0].shard()] = changes
+		return parts
+	}
+	for i := range changes {
+		shard := changes[i].shard()
+		parts[shard] = append(parts[shard], changes[i])
+	}
+	return parts
+}
+
+// place returns the number of an issuer, a new one if need be.
+func (r *Rows) place(issuer string) (uint16, error) {
+	if place, known := r.places[issuer]; known {
+		return place, nil
+	}
+	if len(r.issuers) > math.MaxUint16 {
+		return 0, fault.New(fault.TooLarge, "a mount has at most %d issuers", math.MaxUint16+1)
+	}
+	place := uint16(len(r.issuers))
+	r.issuers = append(slices.Clip(r.issuers), issuer)
+	r.places = maps.Clone(r.places)
+	r.places[issuer] = place
+	return place, nil
+}
+
+func pack(row *Row, issuer uint16) (entry, error) {
+	if len(row.Serial) == 0 || len(row.Serial) > cert.MaxSerialOctets || row.Serial[0] == 0 {
+		return entry{}, fault.New(fault.Invalid, "a serial number has 1 to %d octets and no leading zeros, not %x", cert.MaxSerialOctets, string(row.Serial))
+	}
+	e := entry{issuer: issuer, notAfter: seconds(row.NotAfter)}
+	copy(e.serial[len(e.serial)-len(row.Serial):], row.Serial)
+	if !row.RevokedAt.IsZero() {
+		// Whatever a clock said: what is revoked does not become good.
+		e.revoked, e.reason = max(seconds(row.RevokedAt), 1), uint8(row.Reason)
+	}
+	return e, nil
+}
+
+// seconds returns a time as an entry holds it, the nearest that it can hold.
+func seconds(t time.Time) uint32 { return uint32(min(max(t.Unix(), 0), math.MaxUint32)) }
+
+// merge returns a sorted shard with sorted changes put in; of changes with one key the
+// last one stays.
+func merge(before, changes []entry) []entry {
+	merged := make([]entry, 0, len(before)+len(changes))
+	for i := range changes {
+		change := &changes[i]
+		if i < len(changes)-1 && order(change, &changes[i+1]) == 0 {
+			continue
+		}
+		at := sort.Search(len(before), func(i int) bool { return order(&before[i], change) >= 0 })
+		merged, before = append(merged, before[:at]...), before[at:]
+		if len(before) > 0 && order(&before[0], change) == 0 {
+			before = before[1:]
+		}
+		merged = append(merged, *change)
+	}
+	merged = append(merged, before...)
+	if len(merged) < cap(merged) {
+		return slices.Clone(merged) // rows were replaced: give back what is not used
+	}
+	return merged
+}
+
+// Without returns the set without the rows of certificates that ended before a time.
+func (r *Rows) Without(ended time.Time) *Rows {
+	limit := seconds(ended)
+	gone := func(e entry) bool { return e.notAfter < limit }
+	next := &Rows{shards: slices.Clone(r.shards), issuers: r.issuers, places: r.places}
+	for i, shard := range r.shards {
+		if slices.ContainsFunc(shard, gone) {
+			kept := make([]entry, 0, len(shard))
+			for _, e := range shard {
+				if !gone(e) {
+					kept = append(kept, e)
+				}
+			}
+			next.shards[i] = slices.Clip(kept)
+		}
+		next.count += len(next.shards[i])
+	}
+	return next
+}
+
+// All yields every row, in no order that means anything.
+func (r *Rows) All() iter.Seq[Row] {
+	return func(yield func(Row) bool) {
+		for _, shard := range r.shards {
+			for i := range shard {
+				if !yield(r.row(&shard[i])) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// row is the inverse of pack.
+func (r *Rows) row(e *entry) Row {
+	row := Row{
+		Serial: cert.Serial(bytes.TrimLeft(e.serial[:], "\x00")), Issuer: r.issuers[e.issuer],
+		Reason: cert.Reason(e.reason), NotAfter: time.Unix(int64(e.notAfter), 0),
+	}
+	if e.revoked != 0 {
+		row.RevokedAt = time.Unix(int64(e.revoked), 0)
+	}
+	return row
+}
