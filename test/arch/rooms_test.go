@@ -25,6 +25,7 @@ var rooms = []room{
 	{1, "backend/cert", "fault"},
 
 	{2, "backend/kv/kvtest", "kv"},
+	{2, "backend/feed", "fault cert"},
 	{2, "backend/profile", "fault cert"},
 	{2, "backend/lint", "fault cert"},
 	{2, "backend/hsm", "fault cert"},
@@ -41,7 +42,7 @@ var rooms = []room{
 	{5, "backend/catalog", "fault cert kv layout profile lint sign role keyring issuer"},
 
 	{6, "backend/issue", "fault cert profile lint sign role keypool keyring ledger issuer catalog"},
-	{6, "backend/revoke", "fault cert keyring ledger issuer catalog"},
+	{6, "backend/revoke", "fault cert job kv layout keyring ledger issuer catalog"},
 	{6, "backend/crl", "fault cert kv layout lint sign ledger"},
 	{6, "backend/ocsp", "fault cert kv layout profile lint sign ledger"},
 
