@@ -46,16 +46,20 @@ func (s *site) issueOne() *issued {
 
 // lastWord has something acknowledged, to be followed by a kill at once: what the engine
 // had answered and not yet written would be lost. An answer is a fraction of a
-// millisecond old then, and a write takes several.
+// millisecond old then, and a write takes several. A certificate, a revocation, a batch
+// and nothing take turns.
 func (s *site) lastWord(d *dice) {
 	s.t.Helper()
-	turn := d.roll(3)
-	if turn == 0 {
-		return
-	}
-	entry := s.issueOne()
-	if turn == 2 && entry != nil && !entry.kept {
-		s.revokeFor(entry, reasons[d.roll(len(reasons))])
+	s.kills++
+	switch s.kills % 4 {
+	case 1:
+		s.issueOne()
+	case 2:
+		if entry := s.issueOne(); entry != nil && !entry.kept {
+			s.revokeFor(entry, reasons[d.roll(len(reasons))])
+		}
+	case 3:
+		(&client{site: s, name: "last", dice: d}).batch(2 + d.roll(7))
 	}
 }
 

@@ -43,6 +43,7 @@ type site struct {
 	http    *http.Client
 	node    atomic.Int64 // the one that answered last
 	book    *book
+	kills   int // so far
 }
 
 // newSite starts a cluster of so many nodes, mounts the engine and makes a root CA
