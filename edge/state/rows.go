@@ -12,25 +12,18 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/feed"
 )
 
-// Row is what an edge knows of one certificate.
-type Row struct {
-	Serial    cert.Serial
-	Issuer    string      // id
-	RevokedAt time.Time   // zero: good
-	Reason    cert.Reason // of a revoked one; certificateHold while it is suspended
-	NotAfter  time.Time
-}
-
-// entry is a Row in 32 octets and without a pointer, so that the collector passes over
-// a million of them.
+// entry is a row in 32 octets and without a pointer, so that the collector passes over
+// a million of them. What no answer says is left out: the date of invalidity, and the
+// sequence number.
 type entry struct {
 	serial   [cert.MaxSerialOctets]byte // right-aligned
 	issuer   uint16                     // place in Rows.issuers
 	reason   uint8
 	revoked  uint32 // seconds since 1970, 0: good
-	notAfter uint32 // seconds since 1970, the largest: that or later
+	notAfter uint32 // seconds since 1970, the largest: never or not stated
 }
 
 // order is that of the entries in a shard. Several issuers may have given out one
@@ -73,29 +66,25 @@ func NoRows() *Rows {
 func (r *Rows) Len() int { return r.count }
 
 // Find returns the row of a serial number of an issuer.
-func (r *Rows) Find(issuer string, serial cert.Serial) (Row, bool) {
+func (r *Rows) Find(issuer string, serial cert.Serial) (feed.Row, bool) {
 	place, known := r.places[issuer]
 	if !known || len(serial) == 0 || len(serial) > cert.MaxSerialOctets {
-		return Row{}, false
+		return feed.Row{}, false
 	}
 	wanted := entry{issuer: place}
 	copy(wanted.serial[len(wanted.serial)-len(serial):], serial)
 	shard := r.shards[wanted.shard()]
 	at := sort.Search(len(shard), func(i int) bool { return order(&shard[i], &wanted) >= 0 })
 	if at == len(shard) || order(&shard[at], &wanted) != 0 {
-		return Row{}, false
+		return feed.Row{}, false
 	}
-	row := Row{Serial: serial, Issuer: issuer, Reason: cert.Reason(shard[at].reason), NotAfter: time.Unix(int64(shard[at].notAfter), 0)}
-	if revoked := shard[at].revoked; revoked != 0 {
-		row.RevokedAt = time.Unix(int64(revoked), 0)
-	}
-	return row, true
+	return shard[at].row(issuer, serial), true
 }
 
 // With returns the set with rows put in, the last one of several for a serial number,
 // in place of those that were there. Invalid, without an effect, for a serial number
 // that no certificate can have.
-func (r *Rows) With(rows []Row) (*Rows, error) {
+func (r *Rows) With(rows []feed.Row) (*Rows, error) {
 	if len(rows) == 0 {
 		return r, nil
 	}
@@ -151,13 +140,16 @@ func (r *Rows) place(issuer string) (uint16, error) {
 	return place, nil
 }
 
-func pack(row *Row, issuer uint16) (entry, error) {
+func pack(row *feed.Row, issuer uint16) (entry, error) {
 	if len(row.Serial) == 0 || len(row.Serial) > cert.MaxSerialOctets || row.Serial[0] == 0 {
 		return entry{}, fault.New(fault.Invalid, "a serial number has 1 to %d octets and no leading zeros, not %x", cert.MaxSerialOctets, string(row.Serial))
 	}
-	e := entry{issuer: issuer, notAfter: seconds(row.NotAfter)}
+	e := entry{issuer: issuer, notAfter: math.MaxUint32}
+	if !row.NotAfter.IsZero() {
+		e.notAfter = seconds(row.NotAfter)
+	}
 	copy(e.serial[len(e.serial)-len(row.Serial):], row.Serial)
-	if !row.RevokedAt.IsZero() {
+	if row.State != feed.Good {
 		// Whatever a clock said: what is revoked does not become good.
 		e.revoked, e.reason = max(seconds(row.RevokedAt), 1), uint8(row.Reason)
 	}
@@ -211,11 +203,12 @@ func (r *Rows) Without(ended time.Time) *Rows {
 }
 
 // All yields every row, in no order that means anything.
-func (r *Rows) All() iter.Seq[Row] {
-	return func(yield func(Row) bool) {
+func (r *Rows) All() iter.Seq[feed.Row] {
+	return func(yield func(feed.Row) bool) {
 		for _, shard := range r.shards {
 			for i := range shard {
-				if !yield(r.row(&shard[i])) {
+				serial := cert.Serial(bytes.TrimLeft(shard[i].serial[:], "\x00"))
+				if !yield(shard[i].row(r.issuers[shard[i].issuer], serial)) {
 					return
 				}
 			}
@@ -224,13 +217,13 @@ func (r *Rows) All() iter.Seq[Row] {
 }
 
 // row is the inverse of pack.
-func (r *Rows) row(e *entry) Row {
-	row := Row{
-		Serial: cert.Serial(bytes.TrimLeft(e.serial[:], "\x00")), Issuer: r.issuers[e.issuer],
-		Reason: cert.Reason(e.reason), NotAfter: time.Unix(int64(e.notAfter), 0),
+func (e *entry) row(issuer string, serial cert.Serial) feed.Row {
+	row := feed.Row{Serial: serial, Issuer: issuer, State: feed.Good}
+	if e.notAfter != math.MaxUint32 {
+		row.NotAfter = time.Unix(int64(e.notAfter), 0).UTC()
 	}
 	if e.revoked != 0 {
-		row.RevokedAt = time.Unix(int64(e.revoked), 0)
+		row.State, row.Reason, row.RevokedAt = feed.Revoked, cert.Reason(e.reason), time.Unix(int64(e.revoked), 0).UTC()
 	}
 	return row
 }
