@@ -42,13 +42,19 @@ type Backend struct {
 	Ledger  *ledger.Ledger
 	Keys    *keypool.Pool
 	Issue   *issue.Service
-	Revoke  *revoke.Service
+	Revoke  Revocation
 	CRL     *crl.Service
 	OCSP    *ocsp.Responder
 	Tidy    *tidy.Service
 	Fsck    *fsck.Service
 
 	background background
+}
+
+// Revocation revokes certificates, one by one and in bulk.
+type Revocation struct {
+	*revoke.Service
+	Bulk *revoke.Bulk
 }
 
 // background is the work that no request waits for.
@@ -78,9 +84,10 @@ func New(config Config) *Backend {
 	})
 	b.CRL = crl.New(crl.Config{Store: config.Store, Ledger: b.Ledger, Source: crlSource{b}, Log: config.Log, Now: config.Now})
 	b.OCSP = ocsp.New(ocsp.Config{Store: config.Store, Ledger: b.Ledger, Source: ocspSource{b}, Log: config.Log, Now: config.Now})
-	b.Revoke = revoke.New(revoke.Config{
+	b.Revoke.Service = revoke.New(revoke.Config{
 		Ledger: b.Ledger, Changed: b.CRL.Revoked, IsIssuer: b.isIssuer, SignedBy: b.signedBy, Allows: b.allowsReason, Now: config.Now,
 	})
+	b.Revoke.Bulk = revoke.NewBulk(revoke.BulkConfig{Revoke: b.Revoke.Service, Store: config.Store, Log: config.Log})
 	b.Tidy = tidy.New(tidy.Config{
 		Store: config.Store, Ledger: b.Ledger, Issuers: b.Issuers, CRL: b.CRL, OCSP: b.OCSP, Log: config.Log, Now: config.Now,
 	})
@@ -165,6 +172,7 @@ func (b *Backend) ConfigureOCSP(ctx context.Context) error {
 func (b *Backend) Close() {
 	b.background.cancel()
 	b.Tidy.Close()
+	b.Revoke.Bulk.Close()
 	b.Fsck.Close()
 	b.CRL.Close()
 	b.Keys.Close()

@@ -210,5 +210,7 @@ func (b *Backend) Invalidate(key string) {
 		b.OCSP.Invalidate(key)
 	case "tidy":
 		b.Tidy.Invalidate(key)
+	case "revoke":
+		b.Revoke.Bulk.Invalidate()
 	}
 }

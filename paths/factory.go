@@ -79,6 +79,7 @@ func (m *mount) paths() []*framework.Path {
 		m.publishPaths(),
 		m.certPaths(),
 		m.revokePaths(),
+		m.bulkPaths(),
 		m.issuerPaths(),
 		m.hierarchyPaths(),
 		m.profilePaths(),

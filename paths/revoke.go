@@ -93,14 +93,8 @@ func (a revokeAsk) parse() (request revoke.Request, serial cert.Serial, err erro
 			return request, "", err
 		}
 	}
-	request.Comment = a.Comment
-	if request.Reason, err = cert.ParseReason(a.Reason); err != nil {
-		return request, "", fault.Field("reason", "%w", err)
-	}
-	if a.InvalidityDate != "" {
-		if request.InvalidityAt, err = time.Parse(time.RFC3339, a.InvalidityDate); err != nil {
-			return request, "", fault.Field("invalidity_date", "must be an RFC 3339 time")
-		}
+	if request, err = parseReason(a.Reason, a.InvalidityDate, a.Comment); err != nil {
+		return request, "", err
 	}
 	return request, serial, nil
 }

@@ -26,11 +26,13 @@ const (
 	Dirty          = "dirty/"           // dirty/<serial>
 	Fence          = "fence"            // written when a process starts
 	Foreign        = "foreign/"         // foreign/<sha-256>
-	CRLHead        = "crl-head/"        // crl-head/<issuer>
-	CRLBody        = "crl-body/"        // crl-body/<issuer>/<number>/<chunk>
+	CRLHead        = "crl-head/"        // crl-head/<list>: issuer, issuer.delta, issuer.8-3
+	CRLBody        = "crl-body/"        // crl-body/<list>/<number>/<chunk>
+	CRLPlaces      = "crl-places/"      // crl-places/<issuer>: URLs of shards that certificates name
 	Responder      = "responder/"       // responder/<issuer>: delegated OCSP signer
 	TidyHorizon    = "tidy/horizon"     // what was removed from the ledger
 	TidyRun        = "tidy/run"         // how the last run ended
+	BulkRun        = "revoke/bulk"      // the last bulk revocation, from its start
 )
 
 // Row describes one prefix.
@@ -63,9 +65,11 @@ var Table = []Row{
 	{Foreign, "ledger", "ledger", true},
 	{CRLHead, "crl", "crl", true},
 	{CRLBody, "crl", "", false},
+	{CRLPlaces, "crl", "crl", true},
 	{Responder, "ocsp", "ocsp", true},
 	{TidyHorizon, "ledger", "ledger", false},
 	{TidyRun, "tidy", "tidy", false},
+	{BulkRun, "revoke", "revoke", false},
 }
 
 // Find returns the row that covers a storage key, and whether there is one.

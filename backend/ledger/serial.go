@@ -115,3 +115,9 @@ func ParseDirtyKey(key string) (cert.Serial, bool) {
 func notFound(serial cert.Serial) error {
 	return fault.New(fault.NotFound, "certificate %s is not recorded here", serial)
 }
+
+// SamePage reports whether two serial numbers made here name the same page.
+func SamePage(a, b cert.Serial) bool {
+	id, ours := pageIDOf(a)
+	return ours && id.holds(b)
+}

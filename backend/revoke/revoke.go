@@ -1,7 +1,8 @@
 // Package revoke promises that a certificate is revoked only by someone who names
 // the right one: by its serial number, by the very certificate, or by proof of its
 // private key; for a reason that its profile allows; once, with the same answer ever
-// after. Whatever is named and proven, it costs one get and at most two puts.
+// after. Whatever is named and proven, it costs one get and at most two puts, and many
+// certificates of one page, named by a filter, cost no more.
 package revoke
 
 import (
@@ -40,11 +41,11 @@ func New(config Config) *Service { return &Service{config} }
 
 // Request says why a certificate is revoked.
 type Request struct {
-	Reason cert.Reason
+	Reason cert.Reason `json:"reason"`
 	// InvalidityAt is when the certificate is known or suspected to have become
 	// invalid (RFC 5280 section 5.3.2); zero when it is not stated.
-	InvalidityAt time.Time
-	Comment      string
+	InvalidityAt time.Time `json:"invalidity_at"`
+	Comment      string    `json:"comment,omitempty"`
 }
 
 // Result is the revocation as it stands, of this call or of an earlier one.

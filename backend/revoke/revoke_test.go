@@ -16,6 +16,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/fsck"
+	"vault-plugin-secrets-enterprise-pki/backend/kv"
 	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/revoke"
@@ -28,7 +29,10 @@ type mount struct {
 	store   *kvtest.Store
 	ledger  *ledger.Ledger
 	revoke  *revoke.Service
+	bulk    *revoke.Bulk
 	changed []cert.Reason
+	issuers map[cert.Serial]bool
+	locks   map[byte]bool
 	clock   time.Time
 
 	serial cert.Serial
@@ -38,7 +42,7 @@ type mount struct {
 
 func start(t *testing.T) *mount {
 	t.Helper()
-	m := &mount{store: kvtest.New(), clock: now}
+	m := &mount{store: kvtest.New(), clock: now, issuers: map[cert.Serial]bool{"ca": true}, locks: map[byte]bool{}}
 	m.open(t)
 	page, err := m.ledger.NewPage(1)
 	require.NoError(t, err)
@@ -59,12 +63,15 @@ func (m *mount) open(t *testing.T) {
 }
 
 // wire makes the rooms, which load nothing.
-func (m *mount) wire() {
+func (m *mount) wire() { m.use(m.store) }
+
+// use is wire on another store.
+func (m *mount) use(store kv.Store) {
 	clock := func() time.Time { return m.clock }
-	m.ledger = ledger.New(ledger.Config{Store: m.store, Log: hclog.NewNullLogger(), Now: clock})
+	m.ledger = ledger.New(ledger.Config{Store: store, Log: hclog.NewNullLogger(), Now: clock})
 	m.revoke = revoke.New(revoke.Config{
 		Ledger: m.ledger, Changed: func(_ string, reason cert.Reason) { m.changed = append(m.changed, reason) },
-		IsIssuer: func(serial cert.Serial) bool { return serial == "ca" }, Now: clock,
+		IsIssuer: func(serial cert.Serial) bool { return m.issuers[serial] }, Now: clock,
 		SignedBy: func(c *x509.Certificate) (string, bool) {
 			return "issuer", c.Subject.CommonName != "forged.example.com"
 		},
@@ -72,6 +79,7 @@ func (m *mount) wire() {
 			return profile != "web@1" || reason != cert.AACompromise, nil
 		},
 	})
+	m.bulk = revoke.NewBulk(revoke.BulkConfig{Revoke: m.revoke, Store: store})
 }
 
 func certificate(t *testing.T, serial cert.Serial, key crypto.Signer, name string) []byte {

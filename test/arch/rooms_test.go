@@ -52,6 +52,8 @@ var rooms = []room{
 
 	{8, "backend", "fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp tidy fsck"},
 
+	{9, "edge/page", "cert"},
+
 	{9, "paths/schema", "fault cert"},
 
 	{10, "paths", "backend paths/schema fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp tidy fsck"},
@@ -61,6 +63,7 @@ var rooms = []room{
 
 	{11, "paths/pathstest", "paths"},
 	{0, "test/token", ""},
+	{0, "test/browser", ""},
 	{12, "test/arch", "layout"},
 	{12, "test/attack", "paths/pathstest test/token"},
 	{12, "test/e2e", "test/e2e/harness fault cert"},
@@ -70,9 +73,9 @@ var rooms = []room{
 }
 
 // forTests may be imported by the tests of every room, whatever its floor: the one
-// fake, the checker with which fault walks end, real tokens and their suite, and a
-// mount in process.
-var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token", "backend/hsm/hsmtest", "paths/pathstest"}
+// fake, the checker with which fault walks end, real tokens and their suite, a real
+// browser, and a mount in process.
+var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token", "test/browser", "backend/hsm/hsmtest", "paths/pathstest"}
 
 // vaultImporters are the folders, with all below them, that may import Vault's SDK
 // and API. Nothing may import Vault itself.
@@ -113,7 +116,7 @@ func (r room) allowed() []string {
 	var paths []string
 	for _, name := range strings.Fields(r.imports) {
 		top, _, _ := strings.Cut(name, "/")
-		if !slices.Contains([]string{"backend", "paths", "cmd", "test"}, top) {
+		if !slices.Contains([]string{"backend", "paths", "edge", "cmd", "test"}, top) {
 			name = "backend/" + name
 		}
 		paths = append(paths, name)

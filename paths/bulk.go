@@ -1,0 +1,175 @@
+package paths
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/revoke"
+	"vault-plugin-secrets-enterprise-pki/paths/schema"
+)
+
+const bulkHelp = `
+Revokes the unexpired certificates that meet every given field, page by page, in the
+background; with dry_run nothing is written and the answer says how many they are.
+Certificates on hold are revoked too. Passed over, and counted, are those whose profile
+does not allow the reason, the issuers and OCSP responders of the mount, and those that
+were issued without a record. OCSP tells of each certificate at once; the CRL of each
+issuer is made anew once, at the end. What ends early is taken up by ordering it again.
+`
+
+// maxPreview is the most serial numbers that a dry run lists.
+const maxPreview = 100
+
+type bulkInput struct {
+	Issuer         string `json:"issuer" kind:"ref" doc:"Issued by this issuer, by id or name."`
+	Role           string `json:"role" kind:"name" doc:"Issued by this role."`
+	Owner          string `json:"owner" max:"255" doc:"Of this owner."`
+	Key            string `json:"key" max:"128" doc:"With this public key: SHA-256 of its SubjectPublicKeyInfo, hexadecimal."`
+	Profile        string `json:"profile" max:"255" doc:"Issued under this profile: NAME for all of its versions, or NAME@VERSION."`
+	Reason         string `json:"reason" max:"32" doc:"Why: a CRLReason of RFC 5280 such as keyCompromise or superseded; empty for unspecified."`
+	InvalidityDate string `json:"invalidity_date" max:"64" doc:"When the keys are known or suspected to have been compromised, RFC 3339."`
+	Comment        string `json:"comment" max:"255" doc:"Remark that is kept with each record; it is in no CRL."`
+	DryRun         bool   `json:"dry_run" default:"false" doc:"Only tell what would be revoked."`
+}
+
+// bulkSurvey is what the filter finds.
+type bulkSurvey struct {
+	Matched    int `json:"matched_count" doc:"Certificates to be revoked, counted at the start."`
+	Refused    int `json:"refused_count" doc:"Passed over: their profile does not allow the reason."`
+	Own        int `json:"own_count" doc:"Passed over: issuers, which issuer/:ref/revoke revokes, and OCSP responders of the mount."`
+	Unrecorded int `json:"unrecorded_count" doc:"Passed over: issued without a record (no_store), so that only the certificate itself names them."`
+	Revoked    int `json:"already_revoked_count" doc:"Revoked before."`
+	Pages      int `json:"page_count" doc:"Storage entries that hold the matched certificates; each costs one read and two writes at most."`
+}
+
+type bulkAnswer struct {
+	DryRun bool   `json:"dry_run" doc:"Whether nothing was done."`
+	State  string `json:"state" doc:"Running; Inactive after a dry run."`
+	bulkSurvey
+	Serials []string `json:"serial_numbers" doc:"After a dry run: the first 100 serial numbers, oldest first."`
+}
+
+type bulkStatus struct {
+	State    string `json:"state" doc:"Inactive, Running, Cancelling, Finished, Cancelled, Interrupted by the end of the process, or Error."`
+	Error    string `json:"error,omitempty" doc:"Why some certificates, or all that were left, are not revoked."`
+	Started  string `json:"time_started,omitempty" doc:"When the run began, RFC 3339."`
+	Finished string `json:"time_finished,omitempty" doc:"When the run ended, RFC 3339."`
+	Issuer   string `json:"issuer" doc:"The filter: id of the issuer."`
+	Role     string `json:"role" doc:"The filter: role."`
+	Owner    string `json:"owner" doc:"The filter: owner."`
+	Key      string `json:"key" doc:"The filter: public key."`
+	Profile  string `json:"profile" doc:"The filter: profile."`
+	Reason   string `json:"reason" doc:"The reason, in the words of RFC 5280."`
+	bulkSurvey
+	bulkProgress
+}
+
+type bulkProgress struct {
+	DoneRevoked int `json:"revoked_count" doc:"Certificates that the run has revoked so far; those that were on hold are among them."`
+	DonePages   int `json:"pages_done_count" doc:"Storage entries looked at so far."`
+	FailedPages int `json:"pages_failed_count" doc:"Storage entries that could not be read or written."`
+}
+
+func (m *mount) bulkPaths() []*framework.Path {
+	return []*framework.Path{
+		schema.Path("revoke/bulk", "Revoke many certificates.", bulkHelp,
+			schema.Write("Start to revoke all that meet the filter, and return at once.", m.startBulk)),
+		schema.Path("revoke/bulk/status", "Read how the last bulk revocation went.", bulkHelp,
+			schema.Read("Read what the bulk revocation under way, or the last one, has done.", m.readBulk)),
+		schema.Path("revoke/bulk/cancel", "Cancel the bulk revocation that is under way.", bulkHelp,
+			schema.Write("Cancel the bulk revocation under way; what is revoked stays revoked.", m.cancelBulk)),
+	}
+}
+
+func (m *mount) startBulk(ctx context.Context, call *schema.Call, in bulkInput) (bulkAnswer, error) {
+	order, err := m.bulkOrder(ctx, in)
+	if err != nil {
+		return bulkAnswer{}, err
+	}
+	if in.DryRun {
+		survey, serials, err := m.engine.Revoke.Bulk.Preview(ctx, order, maxPreview)
+		if err != nil {
+			return bulkAnswer{}, err
+		}
+		answer := bulkAnswer{DryRun: true, State: string(revoke.Inactive), bulkSurvey: answerSurvey(call, survey)}
+		for _, serial := range serials {
+			answer.Serials = append(answer.Serials, serial.String())
+		}
+		return answer, nil
+	}
+	run, err := m.engine.Revoke.Bulk.Start(ctx, order)
+	if err != nil {
+		return bulkAnswer{}, err
+	}
+	call.Warn("Bulk revocation started: revoke/bulk/status and the server's log say how it goes.")
+	return bulkAnswer{State: string(run.State), bulkSurvey: answerSurvey(call, run.Survey)}, nil
+}
+
+func (m *mount) bulkOrder(ctx context.Context, in bulkInput) (order revoke.Order, err error) {
+	order.Filter = revoke.Filter{Role: in.Role, Owner: in.Owner, Profile: in.Profile, Key: in.Key}
+	if in.Issuer != "" {
+		i, err := m.engine.Issuers.Get(ctx, in.Issuer)
+		if err != nil {
+			return order, missingIssuer(in.Issuer, err)
+		}
+		order.Issuer = i.ID()
+	}
+	order.Request, err = parseReason(in.Reason, in.InvalidityDate, in.Comment)
+	return order, err
+}
+
+// parseReason reads why certificates are revoked.
+func parseReason(reason, invalidityDate, comment string) (request revoke.Request, err error) {
+	request.Comment = comment
+	if request.Reason, err = cert.ParseReason(reason); err != nil {
+		return request, fault.Field("reason", "%w", err)
+	}
+	if invalidityDate != "" {
+		if request.InvalidityAt, err = time.Parse(time.RFC3339, invalidityDate); err != nil {
+			return request, fault.Field("invalidity_date", "must be an RFC 3339 time")
+		}
+	}
+	return request, nil
+}
+
+func answerSurvey(call *schema.Call, survey revoke.Survey) bulkSurvey {
+	answer := bulkSurvey{
+		Matched: survey.Matched, Own: survey.Own, Unrecorded: survey.Unrecorded, Revoked: survey.Revoked, Pages: survey.Pages,
+	}
+	for _, refusal := range survey.Refused {
+		answer.Refused += refusal.Count
+		if call != nil {
+			call.Warn("%d certificates are passed over: profile %s does not allow the reason (allowed_revocation_reasons).", refusal.Count, refusal.Profile)
+		}
+	}
+	return answer
+}
+
+func (m *mount) readBulk(ctx context.Context, _ *schema.Call, _ schema.None) (bulkStatus, error) {
+	run, err := m.engine.Revoke.Bulk.Status(ctx)
+	if err != nil {
+		return bulkStatus{}, err
+	}
+	filter := run.Order.Filter
+	answer := bulkStatus{
+		State: string(run.State), Error: run.Error, Started: rfc3339(run.Started), Finished: rfc3339(run.Finished),
+		Issuer: filter.Issuer, Role: filter.Role, Owner: filter.Owner, Key: filter.Key, Profile: filter.Profile,
+		bulkSurvey:   answerSurvey(nil, run.Survey),
+		bulkProgress: bulkProgress{DoneRevoked: run.Done.Revoked, DonePages: run.Done.Pages, FailedPages: run.Done.Failed},
+	}
+	if run.State != revoke.Inactive {
+		answer.Reason = run.Order.Reason.String()
+	}
+	return answer, nil
+}
+
+func (m *mount) cancelBulk(ctx context.Context, call *schema.Call, in schema.None) (bulkStatus, error) {
+	if !m.engine.Revoke.Bulk.Cancel() {
+		return bulkStatus{}, fault.New(fault.Invalid, "no bulk revocation is in progress")
+	}
+	return m.readBulk(ctx, call, in)
+}
