@@ -1,7 +1,6 @@
 package config
 
 import (
-	"log/slog"
 	"maps"
 	"net"
 	"net/url"
@@ -13,9 +12,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
-var levels = map[string]slog.Level{
-	"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
-}
+var levels = []string{"debug", "info", "warn", "error"}
 
 // plainName is what an edge and a credential may be called: they become parts of
 // paths and of reports.
@@ -30,6 +27,14 @@ func (c Config) check() error {
 	}
 	if !filepath.IsAbs(c.DataDir) {
 		return fault.Field("data_dir", "must be an absolute path, not %q", c.DataDir)
+	}
+	if c.URL != "" && !isServer(c.URL) {
+		return fault.Field("url", "must be http:// or https:// with a host and no path, not %q", c.URL)
+	}
+	for _, directory := range c.PublishDirectories {
+		if !filepath.IsAbs(directory) || filepath.Clean(directory) != directory {
+			return fault.Field("publish_directories", "must be absolute paths without \"..\" or a slash at the end, not %q", directory)
+		}
 	}
 	if err := within("poll_interval", c.PollInterval, 100*time.Millisecond, time.Hour); err != nil {
 		return err
@@ -128,8 +133,8 @@ func (s Signer) check() error {
 }
 
 func (l Log) check() error {
-	if _, known := levels[l.Level]; !known {
-		return fault.Field("log.level", "must be debug, info, warn or error, not %q", l.Level)
+	if !slices.Contains(levels, l.Level) {
+		return fault.Field("log.level", "must be %s, not %q", fault.List(levels), l.Level)
 	}
 	if l.Format != "text" && l.Format != "json" {
 		return fault.Field("log.format", "must be text or json, not %q", l.Format)
@@ -155,8 +160,10 @@ func (c Credential) check(field string) error {
 		return fault.Field(field, "needs both username and password_file, or neither")
 	case c.TokenFile != "" && c.Username != "":
 		return fault.Field(field, "has either token_file or username, not both")
-	case c == Credential{}:
+	case c.TokenFile == "" && c.Username == "" && c.CertificateFile == "":
 		return fault.Field(field, "needs token_file, username and password_file, or certificate_file and key_file")
+	case len(c.Hosts) == 0 || slices.Contains(c.Hosts, ""):
+		return fault.Field(field+".hosts", "must name the servers that may see it, as host or host:port")
 	}
 	return nil
 }

@@ -5,16 +5,16 @@
 // Secrets are named by files, never written into the configuration itself.
 package config
 
-import (
-	"log/slog"
-	"time"
-)
+import "time"
 
 // Config is the configuration of one edge: one mount of one Vault server.
 type Config struct {
 	// Name tells edges apart in the logs and reports of the mount; the host's name when
 	// it is empty. Edges that share a PKCS#11 token need different names.
 	Name string `yaml:"name"`
+	// URL is where relying parties reach the edge, such as http://pki.example.com; the
+	// repository page shows it. Empty: wherever they found it.
+	URL string `yaml:"url"`
 	// DataDir is the folder of the copies on disk. It is made when it does not exist.
 	DataDir string `yaml:"data_dir"`
 	// PollInterval is how long after an answer the mount is asked again, 1 s by
@@ -26,6 +26,9 @@ type Config struct {
 	Log          Log                   `yaml:"log"`
 	Selftest     Selftest              `yaml:"selftest"`
 	Credentials  map[string]Credential `yaml:"credentials"`
+	// PublishDirectories are the absolute folders below which publishers of type file
+	// may write; none by default: the mount alone does not decide which files change here.
+	PublishDirectories []string `yaml:"publish_directories"`
 }
 
 // Vault says where the mount is and how the edge logs in: with an AppRole or with a
@@ -83,14 +86,11 @@ type Log struct {
 	Format string `yaml:"format"` // text or json
 }
 
-// Severity returns the level of a valid Log.
-func (l Log) Severity() slog.Level { return levels[l.Level] }
-
 // Selftest says how `pki-edge selftest` makes the certificate that it revokes.
 type Selftest struct {
 	Role       string        `yaml:"role"`
 	CommonName string        `yaml:"common_name"`
-	URL        string        `yaml:"url"`     // of the edge that is asked
+	URL        string        `yaml:"url"`     // of the edge that is asked; empty: listen.address on this host
 	Timeout    time.Duration `yaml:"timeout"` // for OCSP and CRL to show the revocation
 }
 
@@ -102,6 +102,9 @@ type Credential struct {
 	PasswordFile    string `yaml:"password_file"`
 	CertificateFile string `yaml:"certificate_file"` // PEM
 	KeyFile         string `yaml:"key_file"`         // PEM
+	// Hosts are the servers that may see it, as "host" or "host:port": whoever may write
+	// a publisher to the mount must not be able to send it elsewhere.
+	Hosts []string `yaml:"hosts"`
 }
 
 // Default returns the configuration to which a file and the environment are applied.

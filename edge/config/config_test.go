@@ -72,6 +72,7 @@ func TestLoad_RefusalsNameTheField(t *testing.T) {
 		{"name: e", "vault.address: is required"},
 		{"name: 'a b'", "name: must be letters"},
 		{"name: e\ndata_dir: here", "data_dir: must be an absolute path"},
+		{minimal + "url: pki.example.com", "url: must be http://"},
 		{minimal + "poll_interval: 1ms", "poll_interval: must be from 100ms to 1h0m0s, not 1ms"},
 		{minimal + "poll_interval: soon", "cannot unmarshal"},
 		{"name: e\nvault: {address: 'ftp://x'}", "vault.address: must be http:// or https://"},
@@ -100,6 +101,10 @@ func TestLoad_RefusalsNameTheField(t *testing.T) {
 		{minimal + "credentials: {a: {username: u}}", "credentials.a: needs both username"},
 		{minimal + "credentials: {a: {key_file: k}}", "credentials.a: needs both certificate_file"},
 		{minimal + "credentials: {a: {token_file: t, username: u, password_file: p}}", "credentials.a: has either"},
+		{minimal + "credentials: {a: {token_file: t}}", "credentials.a.hosts: must name"},
+		{minimal + "credentials: {a: {token_file: t, hosts: ['']}}", "credentials.a.hosts: must name"},
+		{minimal + "publish_directories: [srv]", "publish_directories: must be absolute"},
+		{minimal + "publish_directories: [/srv/../etc]", "publish_directories: must be absolute"},
 	}
 	for _, c := range cases {
 		_, err := config.Load(write(t, c.text), nil)
