@@ -54,6 +54,37 @@ func TestSerialsAreNeverTheSameTwice(t *testing.T) {
 	}
 }
 
+// A restart begins at the same place of everything that only memory knows.
+func TestSerialsOfAnotherProcessAreOthers(t *testing.T) {
+	pages, tails := map[string]bool{}, map[string]bool{}
+	for range 64 {
+		page, err := newLedger(kvtest.New(), newClock()).NewPage(1)
+		require.NoError(t, err)
+		serial := string(page.Serial())
+		require.False(t, pages[serial[4:12]], "another process reserved this page")
+		require.False(t, tails[serial[12:]], "another process made this serial number")
+		pages[serial[4:12]], tails[serial[12:]] = true, true
+	}
+}
+
+// What became of a page whose write failed is not known: it may be in storage.
+func TestCrash1_PagesThatFailedAreNotReservedAgain(t *testing.T) {
+	for _, loss := range []kvtest.Loss{kvtest.LoseWrite, kvtest.LoseAnswer} {
+		store := kvtest.New()
+		l := loaded(t, store, newClock())
+		failed, err := l.NewPage(1)
+		require.NoError(t, err)
+		serial := failed.Serial()
+		require.NoError(t, failed.Add(record(t, serial, "a.example.com")))
+		store.Break(1, loss)
+		require.Error(t, l.Commit(t.Context(), failed))
+		store.Broken()
+		next, err := l.NewPage(1)
+		require.NoError(t, err)
+		require.NotEqual(t, serial[:12], next.Serial()[:12], "the page that failed was reserved again")
+	}
+}
+
 func TestPageHolds1To256(t *testing.T) {
 	l := newLedger(kvtest.New(), newClock())
 	for _, n := range []int{-1, 0, ledger.MaxPage + 1} {
