@@ -10,9 +10,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
-	"github.com/hashicorp/vault/sdk/plugin"
-
-	"vault-plugin-secrets-enterprise-pki/paths"
 )
 
 // version is set by the linker, like that of package paths, which Vault sees.
@@ -24,21 +21,18 @@ func main() {
 		return
 	}
 	go watchParent(os.Getppid, time.Tick(time.Second), func() { os.Exit(1) })
-	if err := serve(os.Args[1:]); err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "serving the plugin:", err)
 		os.Exit(1)
 	}
 }
 
-func serve(args []string) error {
+func run(args []string) error {
 	reserved := reserve()
 	defer runtime.KeepAlive(reserved)
 	meta := &api.PluginAPIClientMeta{}
 	if err := meta.FlagSet().Parse(args); err != nil {
 		return err
 	}
-	return plugin.ServeMultiplex(&plugin.ServeOpts{
-		BackendFactoryFunc: paths.Factory,
-		TLSProviderFunc:    api.VaultPluginTLSProvider(meta.GetTLSConfig()),
-	})
+	return serve(meta)
 }
