@@ -17,6 +17,9 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 )
 
+// pageSize is the number of rows on a page of a list.
+const pageSize = 100
+
 // million is the size for which the architecture states its numbers.
 const million = 1_000_000
 
@@ -116,6 +119,23 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
+// firstPage returns the serial numbers of the first rows that match.
+func firstPage(b *testing.B, l *ledger.Ledger, after cert.Serial, match func(ledger.Row) bool) []cert.Serial {
+	seq, err := l.Rows(after)
+	require.NoError(b, err)
+	page := make([]cert.Serial, 0, pageSize)
+	for row := range seq {
+		if match(row) {
+			if page = append(page, row.Serial); len(page) == pageSize {
+				break
+			}
+		}
+	}
+	return page
+}
+
+// BenchmarkQuestions asks a ledger of a million rows; every question is a search of
+// some kind.
 func BenchmarkQuestions(b *testing.B) {
 	store, c := large()
 	l := loaded(b, store, c)
@@ -126,6 +146,14 @@ func BenchmarkQuestions(b *testing.B) {
 		if some = append(some, row.Serial); len(some) == cap(some) {
 			break
 		}
+	}
+	var middle cert.Serial
+	seen := 0
+	for row := range seq {
+		if middle = row.Serial; seen == million/2 {
+			break
+		}
+		seen++
 	}
 	b.Run("row", func(b *testing.B) {
 		b.ReportAllocs()
@@ -146,6 +174,25 @@ func BenchmarkQuestions(b *testing.B) {
 			}
 		}
 	})
+	for _, page := range []struct {
+		name  string
+		after cert.Serial
+		match func(ledger.Row) bool
+	}{
+		{"first page", "", func(ledger.Row) bool { return true }},
+		{"page after the middle", middle, func(ledger.Row) bool { return true }},
+		{"first page, every 4,096th", "", func(row ledger.Row) bool { return row.KeyHash[0] == 0 && row.KeyHash[1] < 16 }},
+		{"first page, by name, every 256th", "", func(row ledger.Row) bool {
+			return strings.HasSuffix(row.Name, ".com") && row.KeyHash[0] == 0
+		}},
+	} {
+		b.Run(page.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				require.Len(b, firstPage(b, l, page.after, page.match), pageSize)
+			}
+		})
+	}
 	b.Run("none revoked", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

@@ -17,6 +17,8 @@ type task struct {
 	next func() request
 	// check looks at the first answer of a slice.
 	check func(answer []byte) error
+	// ready, if there is one, waits before each slice until the engines are ready for it.
+	ready func(ctx context.Context) error
 }
 
 // bound ends a slice: whichever comes first. No count means no limit but time.
@@ -43,10 +45,13 @@ func (b *bench) drive(ctx context.Context, t task, clients int, limit bound) (sl
 		all    []time.Duration
 		failed error
 	)
-	share := (limit.count + clients - 1) / clients
+	if limit.count > 0 {
+		clients = min(clients, limit.count)
+	}
 	before, start := b.usage(), time.Now()
 	for n := range clients {
 		group.Go(func() {
+			share := (limit.count + clients - 1 - n) / clients // together they make the count
 			latencies, err := b.client1(ctx, t, bound{limit.duration, share}, n == 0)
 			mu.Lock()
 			defer mu.Unlock()
@@ -108,7 +113,13 @@ func (b *bench) compare(ctx context.Context, ours, builtIn task, clients int, wa
 	var seen [2][]slice // ours, built-in
 	for range rounds {
 		for _, turn := range []int{0, 1, 1, 0} {
-			s, err := b.drive(ctx, []task{ours, builtIn}[turn], clients, limit)
+			t := []task{ours, builtIn}[turn]
+			if t.ready != nil {
+				if err := t.ready(ctx); err != nil {
+					return Measure{}, Measure{}, err
+				}
+			}
+			s, err := b.drive(ctx, t, clients, limit)
 			if err != nil {
 				return Measure{}, Measure{}, err
 			}

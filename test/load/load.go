@@ -33,11 +33,15 @@ type Config struct {
 	// Scarce is how many operations a slice has of works that spend what was prepared:
 	// revocations and CRLs.
 	Scarce int
-	// Requests is how many different CSRs take turns, at least Batch. The engine looks
-	// at all certificates of a key, so there are many, as in life.
+	// Burst is the number of RSA keys in the pool and of requests that follow at once.
+	Burst int
+	// Requests is how many different CSRs take turns, at least Batch and Many.Batch. The
+	// engine looks at all certificates of a key, so there are many, as in life.
 	Requests int
 	// Batch is the number of requests of one batch.
 	Batch int
+	// Many is measured by itself, after the works.
+	Many Many
 	// Plugin is the name of the binary in bin/.
 	Plugin string
 	// Progress gets a line per point.
@@ -47,11 +51,12 @@ type Config struct {
 // pluginBinary is the name of the product's binary in bin/.
 const pluginBinary = "vault-plugin-secrets-enterprise-pki"
 
-// Full is what `make bench` runs: about six minutes on two quiet cores.
+// Full is what `make bench` runs: about seven minutes on two quiet cores.
 func Full() Config {
 	return Config{
 		Duration: 5 * time.Second, Clients: []int{1, 8, 32, 64}, Revoked: []int{200, 3000, 25000},
-		Scarce: 3, Requests: 8192, Batch: 64, Plugin: pluginBinary, Progress: io.Discard,
+		Scarce: 3, Burst: 16, Requests: 8192, Batch: 64, Plugin: pluginBinary, Progress: io.Discard,
+		Many: Many{Batch: 256, BuiltIn: time.Minute, Page: 100, Samples: 64},
 	}
 }
 
@@ -60,40 +65,73 @@ func Full() Config {
 func Quick() Config {
 	return Config{
 		Duration: 100 * time.Millisecond, Clients: []int{1, 4}, Revoked: []int{3, 20},
-		Scarce: 1, Requests: 8, Batch: 4, Plugin: pluginBinary, Progress: io.Discard,
+		Scarce: 1, Burst: 2, Requests: 8, Batch: 4, Plugin: pluginBinary, Progress: io.Discard,
+		Many: Many{Certificates: 40, Batch: 8, BuiltIn: 100 * time.Millisecond, Page: 10, Samples: 4},
 	}
 }
 
-// Run starts the server, measures all works that are chosen and stops the server. A
-// request that fails ends the run: figures with errors in them mean nothing.
-func Run(ctx context.Context, config Config) (report Report, err error) {
-	cluster, err := harness.StartRaft(harness.Config{}, 1)
-	if err != nil {
-		return Report{}, err
-	}
-	defer func() { err = errors.Join(err, cluster.Stop()) }()
-	if err := cluster.Register(harness.PluginName, config.Plugin); err != nil {
-		return Report{}, err
-	}
-	b, err := newBench(config, cluster.Nodes[0])
-	if err != nil {
-		return Report{}, err
-	}
-	report.Machine = describeMachine()
+// Run measures all works that are chosen on a server of their own, then many
+// certificates on another. A request that fails ends the run: figures with errors in
+// them mean nothing.
+func Run(ctx context.Context, config Config) (Report, error) {
+	report := Report{Machine: describeMachine(), Batch: config.Batch}
+	var chosen []work
 	for _, w := range works {
-		if config.Run != nil && !config.Run.MatchString(w.name) {
-			continue
+		if config.Run == nil || config.Run.MatchString(w.name) {
+			chosen = append(chosen, w)
 		}
-		for _, setting := range w.settings(config) {
-			result, err := w.measure(ctx, b, setting)
-			if err != nil {
-				return Report{}, fmt.Errorf("measuring %s at %d %s: %w", w.name, setting, w.unit, err)
-			}
-			report.Results = append(report.Results, result)
-			fmt.Fprintln(config.Progress, result)
+	}
+	if len(chosen) > 0 {
+		err := onServer(config, func(b *bench) (err error) {
+			report.Results, err = b.compareAll(ctx, chosen)
+			return err
+		})
+		if err != nil {
+			return Report{}, err
+		}
+	}
+	if config.Many.Certificates > 0 {
+		err := onServer(config, func(b *bench) (err error) {
+			report.Many, err = b.measureMany(ctx)
+			return err
+		})
+		if err != nil {
+			return Report{}, err
 		}
 	}
 	return report, nil
+}
+
+// onServer starts a server, has the work done and stops the server.
+func onServer(config Config, work func(*bench) error) (err error) {
+	cluster, err := harness.StartRaft(harness.Config{}, 1)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, cluster.Stop()) }()
+	if err := cluster.Register(harness.PluginName, config.Plugin); err != nil {
+		return err
+	}
+	b, err := newBench(config, cluster)
+	if err != nil {
+		return err
+	}
+	return work(b)
+}
+
+func (b *bench) compareAll(ctx context.Context, chosen []work) ([]Result, error) {
+	var results []Result
+	for _, w := range chosen {
+		for _, setting := range w.settings(b.config) {
+			result, err := w.measure(ctx, b, setting)
+			if err != nil {
+				return nil, fmt.Errorf("measuring %s at %d %s: %w", w.name, setting, w.unit, err)
+			}
+			results = append(results, result)
+			fmt.Fprintln(b.config.Progress, result)
+		}
+	}
+	return results, nil
 }
 
 // describeMachine names what figures depend on, without saying which machine it is.

@@ -24,10 +24,11 @@ const rootToken = "root"
 
 // bench is one run under way: the server, the load and the mounts.
 type bench struct {
-	config Config
-	server *harness.Server
-	client *client
-	csrs   []string // PEM
+	config  Config
+	cluster *harness.Cluster // of one node
+	server  *harness.Server
+	client  *client
+	csrs    []string // PEM
 
 	certificates *pair // of sign, batch, issue and ocsp
 	revocations  *pair // of revoke and crl
@@ -35,8 +36,9 @@ type bench struct {
 	mounted      int
 }
 
-func newBench(config Config, server *harness.Server) (*bench, error) {
-	b := &bench{config: config, server: server, client: newClient(server.Address, rootToken, 256)}
+func newBench(config Config, cluster *harness.Cluster) (*bench, error) {
+	server := cluster.Nodes[0]
+	b := &bench{config: config, cluster: cluster, server: server, client: newClient(server.Address, rootToken, 256)}
 	for n := range config.Requests {
 		csr, err := newCSR(fmt.Sprintf("host-%d.example.com", n))
 		if err != nil {

@@ -2,13 +2,18 @@ package load
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Report is one run.
 type Report struct {
 	Machine Machine     `json:"machine"`
+	Batch   int         `json:"batch"` // requests in a batch
 	Results []Result    `json:"results"`
+	Many    []Figure    `json:"many,omitempty"`
 	Rooms   []Benchmark `json:"rooms,omitempty"`
 }
 
@@ -54,7 +59,7 @@ func (r Result) Reached() bool { return r.Ratio >= r.Target }
 
 // String returns the point in one line.
 func (r Result) String() string {
-	return fmt.Sprintf("%-17s %6d %-8s ours %9.1f/s p50 %8.2f p99 %8.2f ms | built-in %9.1f/s p50 %8.2f p99 %8.2f ms | ratio %7.2f %s",
+	return fmt.Sprintf("%-42s %6d %-8s ours %9.1f/s p50 %8.2f p99 %8.2f ms | built-in %9.1f/s p50 %8.2f p99 %8.2f ms | ratio %7.2f %s",
 		r.Work, r.Setting, r.Unit, r.Ours.Rate, r.Ours.P50, r.Ours.P99, r.BuiltIn.Rate, r.BuiltIn.P50, r.BuiltIn.P99, r.Ratio, r.verdict())
 }
 
@@ -68,19 +73,18 @@ func (r Result) verdict() string {
 	return fmt.Sprintf("(%g missed)", r.Target)
 }
 
-// Markdown returns the report as tables.
+// Markdown returns the report as tables, in the form of docs/performance.md.
 func (r Report) Markdown() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%d cores, %s, %s, load average %s before the run.\n", r.Machine.Cores, r.Machine.System, r.Machine.Go, r.Machine.LoadBefore)
-	text.WriteString("\n| work | at | ours /s | p50 ms | p99 ms | built-in /s | p50 ms | p99 ms | ratio | target |\n|---|---|---|---|---|---|---|---|---|---|\n")
-	for _, p := range r.Results {
-		fmt.Fprintf(&text, "| %s | %d %s | %.1f | %.2f | %.2f | %.1f | %.2f | %.2f | %.2f | %s |\n",
-			p.Work, p.Setting, p.Unit, p.Ours.Rate, p.Ours.P50, p.Ours.P99, p.BuiltIn.Rate, p.BuiltIn.P50, p.BuiltIn.P99, p.Ratio, p.target())
+	if len(r.Results) > 0 {
+		r.writeResults(&text)
 	}
-	text.WriteString("\nProcessor time per operation, in ms:\n\n| work | at | ours: Vault | plugin | generator | built-in: Vault | generator |\n|---|---|---|---|---|---|---|\n")
-	for _, p := range r.Results {
-		fmt.Fprintf(&text, "| %s | %d %s | %.2f | %.2f | %.2f | %.2f | %.2f |\n", p.Work, p.Setting, p.Unit,
-			p.Ours.CPU.Vault, p.Ours.CPU.Plugin, p.Ours.CPU.Generator, p.BuiltIn.CPU.Vault, p.BuiltIn.CPU.Generator)
+	if len(r.Many) > 0 {
+		text.WriteString("\n| figure | at certificates | | to reach | |\n|---|---|---|---|---|\n")
+	}
+	for _, f := range r.Many {
+		fmt.Fprintf(&text, "| %s | %s | %s | %s | %s |\n", f.Name, thousands(f.At), f.value(), f.limit(), f.verdict())
 	}
 	if len(r.Rooms) > 0 {
 		text.WriteString("\n| benchmark of a room | time | memory | allocations | other |\n|---|---|---|---|---|\n")
@@ -91,9 +95,120 @@ func (r Report) Markdown() string {
 	return text.String()
 }
 
+// writeResults writes the table of results and that of processor time.
+func (r Report) writeResults(text *strings.Builder) {
+	text.WriteString("\n| work | at | ours | built-in | ratio | to reach | |\n|---|---|---|---|---|---|---|\n")
+	for _, p := range r.Results {
+		fmt.Fprintf(text, "| %s | %s | %s | %s | %s | %s | %s |\n",
+			r.name(p), p.at(), p.Ours.cell(p.Figure), p.BuiltIn.cell(p.Figure), digits(p.Ratio), p.target(), p.outcome())
+	}
+	text.WriteString(r.encoderRow())
+	text.WriteString("\nProcessor time per operation in ms:\n\n| work | at | ours: Vault | plugin | sum | built-in: Vault |\n|---|---|---|---|---|---|\n")
+	for _, p := range r.Results {
+		fmt.Fprintf(text, "| %s | %s | %s | %s | %s | %s |\n", r.name(p), p.at(),
+			digits(p.Ours.CPU.Vault), digits(p.Ours.CPU.Plugin), digits(p.Ours.CPU.Vault+p.Ours.CPU.Plugin), digits(p.BuiltIn.CPU.Vault))
+	}
+}
+
+// name returns what a work is called in tables.
+func (r Report) name(p Result) string {
+	switch p.Work {
+	case batchWork:
+		return fmt.Sprintf("batch of %d, each", r.Batch)
+	case signWork, revokeWork:
+		return "`" + p.Work + "`"
+	case burstWork, beyondWork:
+		return strings.Replace(p.Work, "issue", "`issue`", 1)
+	}
+	return p.Work
+}
+
+// encoderRow compares the CRL encoder with the standard library's, when the rooms
+// were measured: a row of the results that needs no server.
+func (r Report) encoderRow() string {
+	find := func(name string) *Benchmark {
+		at := slices.IndexFunc(r.Rooms, func(b Benchmark) bool { return b.Room == "crl" && b.Name == name })
+		if at < 0 {
+			return nil
+		}
+		return &r.Rooms[at]
+	}
+	ours, library := find("EncodeMillion"), find("StandardLibraryMillion")
+	if ours == nil || library == nil {
+		return ""
+	}
+	ratio := library.Figures["ns/op"] / ours.Figures["ns/op"]
+	p := Result{Ratio: ratio, Target: 20}
+	return fmt.Sprintf("| CRL of 1,000,000 | alone | %s, %s | `x509.CreateRevocationList` %s, %s | %s | %s | %s |\n",
+		ours.figure("ns/op"), ours.figure("B/op"), library.figure("ns/op"), library.figure("B/op"), digits(ratio), p.target(), p.outcome())
+}
+
+func (r Result) at() string {
+	unit := r.Unit
+	if r.Setting == 1 {
+		unit = strings.TrimSuffix(unit, "s")
+	}
+	return thousands(r.Setting) + " " + unit
+}
+
+// cell returns a measure as the results show it: a rate only where it is what counts.
+func (m Measure) cell(judged string) string {
+	latency := fmt.Sprintf("p50 %s ms, p99 %s", digits(m.P50), digits(m.P99))
+	if judged == string(byRate) {
+		return thousands(int(m.Rate+0.5)) + " /s, " + latency
+	}
+	return latency
+}
+
 func (r Result) target() string {
 	if r.Target == 0 {
-		return "-"
+		return ""
 	}
-	return fmt.Sprintf("%g x %s", r.Target, r.Figure)
+	return fmt.Sprintf("%g", r.Target)
+}
+
+func (r Result) outcome() string {
+	switch {
+	case r.Target == 0:
+		return ""
+	case r.Reached():
+		return "reached"
+	}
+	return "missed"
+}
+
+func (f Figure) value() string {
+	if f.Unit == "s" {
+		return round(time.Duration(f.Value * float64(time.Second)).Round(time.Millisecond)).String()
+	}
+	return digits(f.Value) + " " + f.Unit
+}
+
+func (f Figure) limit() string {
+	if f.Limit == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%g %s", f.Limit, f.Unit)
+}
+
+// digits leaves two or three digits that count.
+func digits(value float64) string {
+	switch {
+	case value >= 1000:
+		return thousands(int(value + 0.5))
+	case value >= 10:
+		return strconv.FormatFloat(value, 'f', 0, 64)
+	case value >= 3:
+		return strconv.FormatFloat(value, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(value, 'f', 2, 64)
+}
+
+// thousands returns a number with commas.
+func thousands(n int) string {
+	text := strconv.Itoa(n)
+	for at := len(text) - 3; at > 0; at -= 3 {
+		text = text[:at] + "," + text[at:]
+	}
+	return text
 }

@@ -33,6 +33,11 @@ func (b *bench) revokeTask(ctx context.Context, m *mount) (task, error) {
 	if err != nil {
 		return task{}, err
 	}
+	return revocations(m, serials), nil
+}
+
+// revocations revokes each certificate once.
+func revocations(m *mount, serials []string) task {
 	requests := make([]request, len(serials))
 	for i, serial := range serials {
 		requests[i] = revocation(m, serial)
@@ -49,7 +54,7 @@ func (b *bench) revokeTask(ctx context.Context, m *mount) (task, error) {
 		}
 		return nil
 	}
-	return task{units: 1, next: each(requests), check: check}, nil
+	return task{units: 1, next: each(requests), check: check}
 }
 
 func revocation(m *mount, serial string) request {

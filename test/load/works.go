@@ -29,15 +29,16 @@ type work struct {
 	target func(setting int) float64
 	// tasks prepares both engines and returns what they do at a setting.
 	tasks func(ctx context.Context, b *bench, setting int) (ours, builtIn task, err error)
-	// scarce works spend what was prepared, so they are bounded by count, have one
-	// client and do not warm up.
-	scarce bool
+	// count, if there is one, bounds a slice of works that spend what was prepared. They
+	// do not warm up.
+	count func(Config) int
 }
 
 const (
 	signWork   = "sign"
 	batchWork  = "sign/:role/batch"
-	rsaWork    = "issue RSA-2048"
+	burstWork  = "issue RSA-2048, burst within the key pool"
+	beyondWork = "issue RSA-2048, beyond the key pool"
 	ocspWork   = "OCSP GET"
 	revokeWork = "revoke"
 	crlWork    = "CRL rebuild"
@@ -45,13 +46,24 @@ const (
 
 // works is the table of what is measured.
 var works = []work{
-	{name: signWork, unit: "clients", settings: clients, figure: byRate, target: signTarget, tasks: signTasks},
-	{name: batchWork, unit: "clients", settings: few(1, 8), figure: byRate, target: always(4), tasks: batchTasks},
-	{name: rsaWork, unit: "clients", settings: few(1, 8), figure: byLatency, target: always(10), tasks: rsaTasks},
-	{name: ocspWork, unit: "clients", settings: few(1, 32), figure: byRate, target: always(0), tasks: ocspTasks},
-	{name: revokeWork, unit: "revoked", settings: revoked, figure: byLatency, target: revokeTarget, tasks: revokeTasks, scarce: true},
-	{name: crlWork, unit: "revoked", settings: mostRevoked, figure: byLatency, target: always(0), tasks: crlTasks, scarce: true},
+	{name: signWork, unit: clientUnit, settings: clients, figure: byRate, target: signTarget, tasks: signTasks},
+	{name: batchWork, unit: clientUnit, settings: few(1, 8), figure: byRate, target: always(4), tasks: batchTasks},
+	{name: burstWork, unit: clientUnit, settings: few(1, 8), figure: byLatency, target: always(10), tasks: burstTasks, count: burst},
+	{name: beyondWork, unit: clientUnit, settings: few(1, 8), figure: byLatency, target: always(0), tasks: beyondTasks},
+	{name: ocspWork, unit: clientUnit, settings: few(1, 32), figure: byRate, target: always(0), tasks: ocspTasks},
+	{name: revokeWork, unit: revokedUnit, settings: revoked, figure: byLatency, target: revokeTarget, tasks: revokeTasks, count: scarce},
+	{name: crlWork, unit: revokedUnit, settings: mostRevoked, figure: byLatency, target: always(0), tasks: crlTasks, count: scarce},
 }
+
+// The units of settings. There is one client in works whose setting is another.
+const (
+	clientUnit  = "clients"
+	revokedUnit = "revoked"
+)
+
+func burst(config Config) int { return config.Burst }
+
+func scarce(config Config) int { return config.Scarce }
 
 func clients(config Config) []int { return config.Clients }
 
@@ -90,8 +102,11 @@ func (w work) measure(ctx context.Context, b *bench, setting int) (Result, error
 		return Result{}, fmt.Errorf("preparing: %w", err)
 	}
 	concurrent, warmUp, limit := setting, bound{duration: b.config.Duration / 5}, bound{duration: b.config.Duration / (2 * rounds)}
-	if w.scarce {
-		concurrent, warmUp, limit = 1, bound{}, bound{duration: b.config.Duration, count: b.config.Scarce}
+	if w.count != nil {
+		warmUp, limit = bound{}, bound{duration: b.config.Duration, count: w.count(b.config)}
+	}
+	if w.unit != clientUnit {
+		concurrent = 1
 	}
 	result := Result{Work: w.name, Setting: setting, Unit: w.unit, Figure: string(w.figure), Target: w.target(setting)}
 	if result.Ours, result.BuiltIn, err = b.compare(ctx, ours, builtIn, concurrent, warmUp, limit); err != nil {
@@ -148,14 +163,6 @@ func batchTasks(ctx context.Context, b *bench, _ int) (ours, builtIn task, err e
 		return task{}, task{}, err
 	}
 	size := b.config.Batch
-	var batches []request
-	for start := 0; start+size <= len(b.csrs); start += size {
-		var asks []map[string]any
-		for _, csr := range b.csrs[start : start+size] {
-			asks = append(asks, map[string]any{"csr": csr})
-		}
-		batches = append(batches, request{http.MethodPost, mounts.ours.path + "/sign/web/batch", encode(map[string]any{"requests": asks})})
-	}
 	check := func(answer []byte) error {
 		var many struct {
 			Responses []signed `json:"responses"`
@@ -173,19 +180,20 @@ func batchTasks(ctx context.Context, b *bench, _ int) (ours, builtIn task, err e
 		}
 		return nil
 	}
-	return task{units: size, next: turns(batches), check: check}, b.signTask(mounts.builtIn), nil
+	return task{units: size, next: turns(b.batches(mounts.ours, size)), check: check}, b.signTask(mounts.builtIn), nil
 }
 
-func rsaTasks(ctx context.Context, b *bench, _ int) (ours, builtIn task, err error) {
-	mounts, err := b.shared(ctx)
-	if err != nil {
-		return task{}, task{}, err
+// batches returns all CSRs in batches of a size; what is left over is not asked.
+func (b *bench) batches(m *mount, size int) []request {
+	var batches []request
+	for start := 0; start+size <= len(b.csrs); start += size {
+		var asks []map[string]any
+		for _, csr := range b.csrs[start : start+size] {
+			asks = append(asks, map[string]any{"csr": csr})
+		}
+		batches = append(batches, request{http.MethodPost, m.path + "/sign/web/batch", encode(map[string]any{"requests": asks})})
 	}
-	issue := func(m *mount) task {
-		body := encode(map[string]any{"common_name": "host.example.com"})
-		return task{units: 1, next: turns([]request{{http.MethodPost, m.path + "/issue/rsa", body}}), check: m.checkSigned}
-	}
-	return issue(mounts.ours), issue(mounts.builtIn), nil
+	return batches
 }
 
 // asked is how many certificates OCSP requests are about.
@@ -213,27 +221,39 @@ func (b *bench) ocspTask(ctx context.Context, m *mount) (task, error) {
 		return task{}, err
 	}
 	var requests []request
-	for _, text := range serials {
-		serial, err := serialNumber(text)
+	for _, serial := range serials {
+		asked, err := statusRequest(m, serial, root)
 		if err != nil {
 			return task{}, err
 		}
-		der, err := ocsp.CreateRequest(&x509.Certificate{SerialNumber: serial}, root, nil)
-		if err != nil {
-			return task{}, err
-		}
-		encoded := url.PathEscape(base64.StdEncoding.EncodeToString(der))
-		requests = append(requests, request{http.MethodGet, m.path + "/ocsp/" + encoded, nil})
+		requests = append(requests, asked)
 	}
-	check := func(answer []byte) error {
-		response, err := ocsp.ParseResponse(answer, root)
-		if err != nil {
-			return err
-		}
-		if response.Status != ocsp.Good {
-			return fmt.Errorf("the OCSP status of a good certificate is %d", response.Status)
-		}
-		return nil
-	}
+	check := func(answer []byte) error { return checkStatus(answer, root, ocsp.Good) }
 	return task{units: 1, next: turns(requests), check: check}, nil
+}
+
+// statusRequest asks by OCSP for the status of a certificate that the root signed.
+func statusRequest(m *mount, text string, root *x509.Certificate) (request, error) {
+	serial, err := serialNumber(text)
+	if err != nil {
+		return request{}, err
+	}
+	der, err := ocsp.CreateRequest(&x509.Certificate{SerialNumber: serial}, root, nil)
+	if err != nil {
+		return request{}, err
+	}
+	encoded := url.PathEscape(base64.StdEncoding.EncodeToString(der))
+	return request{http.MethodGet, m.path + "/ocsp/" + encoded, nil}, nil
+}
+
+// checkStatus looks whether an OCSP answer says so.
+func checkStatus(answer []byte, root *x509.Certificate, status int) error {
+	response, err := ocsp.ParseResponse(answer, root)
+	if err != nil {
+		return err
+	}
+	if response.Status != status {
+		return fmt.Errorf("the OCSP status of a certificate is %d, not %d", response.Status, status)
+	}
+	return nil
 }

@@ -25,14 +25,18 @@ func main() {
 	}
 }
 
-// timeLimit ends a run that hangs.
-const timeLimit = 20 * time.Minute
+// timeLimit ends a run that hangs; certificateLimit is what each of a million may add.
+const (
+	timeLimit        = 20 * time.Minute
+	certificateLimit = 2 * time.Millisecond
+)
 
 func run(args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "every point for an instant: shows that it works, not how fast")
 	only := flags.String("run", "", "regular expression of the works to measure; all")
 	duration := flags.Duration("duration", 0, "measured per point and engine; 5s, or 100ms with -quick")
+	million := flags.Int("million", 0, "certificates of the mount that is filled, such as 1000000; none, or 40 with -quick")
 	plugin := flags.String("plugin", "", "binary in bin/ to measure instead of the product's")
 	out := flags.String("out", "", "folder for bench.json and bench.md; none are written without it")
 	rooms := flags.String("rooms", "", "output of `go test -bench` to put into the report")
@@ -46,6 +50,9 @@ func run(args []string) error {
 	if *duration > 0 {
 		config.Duration = *duration
 	}
+	if *million > 0 {
+		config.Many.Certificates = *million
+	}
 	if *plugin != "" {
 		config.Plugin = *plugin
 	}
@@ -57,7 +64,7 @@ func run(args []string) error {
 	// Interrupted, it still ends the server that it started.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, timeLimit)
+	ctx, cancel := context.WithTimeout(ctx, timeLimit+time.Duration(config.Many.Certificates)*certificateLimit)
 	defer cancel()
 	report, err := load.Run(ctx, config)
 	if err != nil {
