@@ -33,6 +33,9 @@ func (l *Ledger) flush(ctx context.Context) error {
 	if err := l.questionable(); err != nil {
 		return err
 	}
+	l.walks.Lock()
+	l.endWalk()
+	l.walks.Unlock()
 	if err := l.resolve(ctx); err != nil {
 		return err
 	}

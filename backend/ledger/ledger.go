@@ -9,6 +9,7 @@
 package ledger
 
 import (
+	"crypto/rand"
 	"iter"
 	"slices"
 	"sync"
@@ -105,6 +106,8 @@ type Ledger struct {
 	mu     sync.RWMutex
 	state  state
 	loaded atomic.Bool
+
+	walks walks // taken before mu
 }
 
 // state is what the ledger holds in memory, guarded by Ledger.mu.
@@ -123,6 +126,10 @@ type state struct {
 	// ended is the moment, as seconds has it, before which Load shows only what the
 	// horizon keeps: no row that ended before may be added.
 	ended uint64
+
+	self   birth   // of this process; immutable
+	chain  []birth // what Load wrote in the fence, this process last
+	stored uint32  // number of the newest segment that is in storage
 }
 
 // New returns a ledger that has loaded nothing and touched no storage.
@@ -131,15 +138,19 @@ func New(config Config) *Ledger {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
+	// Rows that were not in a segment get new sequence numbers at a restart. Counting
+	// on from the clock puts those above every number that the last process gave out,
+	// so a reader's cursor never jumps over a change; see Changes for a clock that
+	// went back.
+	self := birth{from: uint64(max(config.Now().UnixMilli(), 0)) << 10, found: notKnown}
+	_, _ = rand.Read(self.id[:]) // never fails
 	return &Ledger{
 		store: config.Store, log: log, now: config.Now, learnt: config.Learnt,
 		state: state{
-			// Rows that were not in a segment get new sequence numbers at a restart.
-			// Counting on from the clock puts those above every number that the last
-			// process gave out, so a reader's cursor never jumps over a change.
-			sequence:  uint64(max(config.Now().UnixMilli(), 0)) << 10,
+			sequence:  self.from,
 			unsettled: map[pageID]bool{},
 			markers:   map[cert.Serial]bool{},
+			self:      self,
 		},
 	}
 }

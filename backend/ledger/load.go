@@ -48,6 +48,9 @@ func (l *Ledger) Load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := l.found(ctx, uint32(l.segments.last)); err != nil {
+		return err
+	}
 	if err := l.loadHours(ctx, complete); err != nil {
 		return err
 	}
@@ -111,6 +114,9 @@ func (l *Ledger) loadSegments(ctx context.Context) (hour, error) {
 		}
 		numbers = numbers[n:]
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.stored = uint32(l.segments.last)
 	return l.segments.complete, nil
 }
 
@@ -294,6 +300,7 @@ func (s *state) renumber(highest uint64) {
 			if r := &leaf.rows[i]; r.has(fresh) && r.sequence <= highest {
 				s.sequence++
 				r.sequence = s.sequence
+				leaf.high = s.sequence
 			}
 		}
 	}

@@ -74,6 +74,7 @@ func (t *table) merge(at int) {
 	l.rows = append(l.rows, right.rows...)
 	l.revoked += right.revoked
 	l.fresh += right.fresh
+	l.high = max(l.high, right.high)
 	t.leaves = slices.Delete(t.leaves, at+1, at+2)
 }
 

@@ -62,6 +62,9 @@ func (l *Ledger) writeSegment(ctx context.Context, w *segmentWriter, rows []row,
 	}
 	s.list = append(s.list, segmentInfo{number: s.last, size: len(value), rows: len(rows)})
 	s.complete = complete
+	l.mu.Lock()
+	l.state.stored = uint32(s.last)
+	l.mu.Unlock()
 	l.stamp(w.view, rows, uint32(s.last))
 	return nil
 }

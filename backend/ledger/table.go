@@ -60,8 +60,9 @@ type leaf struct {
 	low     string // the serial of the first row
 	rows    []row
 	epoch   uint64
-	revoked int // rows that are revoked
-	fresh   int // rows that are marked fresh
+	revoked int    // rows that are revoked
+	fresh   int    // rows that are marked fresh
+	high    uint64 // no row has a sequence number above
 }
 
 // table holds all rows in the order of serials. The caller holds Ledger.mu.
@@ -324,6 +325,7 @@ func (l *leaf) tally(r *row, by int) {
 	if r.has(fresh) {
 		l.fresh += by
 	}
+	l.high = max(l.high, r.sequence)
 }
 
 // mark sets and clears marks of a row; nothing happens when it is not there.
