@@ -1,0 +1,235 @@
+// Package mirror promises that an edge knows what its mount knows, about a second
+// later: it follows the manifest and the status feed, fetches lists that have
+// changed, verifies what it fetched, keeps copies on disk, and publishes each state as
+// one immutable snapshot. While the mount is away it goes on with what it has, and
+// says how old that is. It never goes backwards: a list with a lower number does not
+// replace one that is still valid, whatever the mount was restored from.
+package mirror
+
+import (
+	"context"
+	"crypto/rand"
+	"math/big"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/feed"
+	"vault-plugin-secrets-enterprise-pki/edge/disk"
+	"vault-plugin-secrets-enterprise-pki/edge/state"
+	"vault-plugin-secrets-enterprise-pki/edge/vault"
+)
+
+// Config says what a Mirror works on. A nil Log discards.
+type Config struct {
+	Client *vault.Client
+	Folder *disk.Folder
+	// Interval is the pause between two polls.
+	Interval time.Duration
+	// Changed is called with each snapshot whose manifest says something new, before
+	// anything is served by it for long. It returns at once.
+	Changed func(*state.Snapshot)
+	Log     hclog.Logger
+	Now     func() time.Time
+}
+
+// Mirror is the copy of one mount.
+type Mirror struct {
+	config   Config
+	snapshot atomic.Pointer[state.Snapshot]
+	publish  sync.Mutex // held while a snapshot is made out of the one before
+	wake     chan struct{}
+
+	feed follower
+
+	polls, failures atomic.Uint64
+}
+
+// New returns a mirror that knows nothing. Load and Run come next.
+func New(config Config) *Mirror {
+	if config.Log == nil {
+		config.Log = hclog.NewNullLogger()
+	}
+	if config.Changed == nil {
+		config.Changed = func(*state.Snapshot) {}
+	}
+	m := &Mirror{config: config, wake: make(chan struct{}, 1)}
+	m.snapshot.Store(&state.Snapshot{})
+	return m
+}
+
+// Snapshot returns the newest state. It never changes.
+func (m *Mirror) Snapshot() *state.Snapshot { return m.snapshot.Load() }
+
+// Polls returns how often the mount was asked, and how often that failed.
+func (m *Mirror) Polls() (polls, failures uint64) { return m.polls.Load(), m.failures.Load() }
+
+// change publishes a snapshot that differs from the newest one by an edit.
+func (m *Mirror) change(edit func(next *state.Snapshot)) {
+	m.publish.Lock()
+	defer m.publish.Unlock()
+	next := *m.snapshot.Load()
+	edit(&next)
+	m.snapshot.Store(&next)
+}
+
+// Load begins with the copies on disk. What is missing or damaged is logged and left
+// to be fetched. It is called once, before Run.
+func (m *Mirror) Load() {
+	m.loadHeld()
+	m.loadRows()
+}
+
+// Run follows the mount until the context ends.
+func (m *Mirror) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	group.Go(func() { m.repeat(ctx, m.poll) })
+	group.Go(func() { m.fetchWhenWoken(ctx) })
+	group.Wait()
+	if m.feed.file != nil {
+		m.appendRows(nil) // how old they are when the edge comes back
+	}
+	m.feed.close(m.config.Log)
+}
+
+// repeat calls work for ever: an Interval after it did well, and after longer and
+// longer pauses while it fails.
+func (m *Mirror) repeat(ctx context.Context, work func(context.Context) error) {
+	failed := 0
+	for ctx.Err() == nil {
+		err := m.guarded(ctx, work)
+		m.polls.Add(1)
+		pause := m.config.Interval
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			m.failures.Add(1)
+			if failed == 0 {
+				m.config.Log.Warn("the mount cannot be followed: going on with what is there", "error", err)
+			}
+			failed++
+			pause = backoff(m.config.Interval, failed, longestPoll)
+		case failed > 0:
+			m.config.Log.Info("the mount is followed again", "failures", failed)
+			failed = 0
+		}
+		wait(ctx, pause)
+	}
+}
+
+// The longest pauses between attempts.
+const (
+	longestPoll  = 15 * time.Second
+	longestFetch = 5 * time.Minute
+)
+
+// backoff returns the pause after so many failures in a row: twice as long each time
+// up to a longest one, less up to a quarter of it by chance, so that the edges of a
+// mount that comes back do not all ask at once.
+func backoff(first time.Duration, failures int, longest time.Duration) time.Duration {
+	pause := longest
+	if failures < 16 {
+		pause = min(first<<failures, longest)
+	}
+	chance, err := rand.Int(rand.Reader, big.NewInt(int64(pause)/4+1))
+	if err != nil {
+		return pause
+	}
+	return pause - time.Duration(chance.Int64())
+}
+
+// guarded calls work and turns a panic into an error: what one answer of the mount
+// breaks must not take the answers of the edge with it.
+func (m *Mirror) guarded(ctx context.Context, work func(context.Context) error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			what, stack := fault.Panicked(cause)
+			m.config.Log.Error("following the mount panicked", "cause", what, "stack", stack)
+			err = fault.New(fault.Internal, "internal error")
+		}
+	}()
+	return work(ctx)
+}
+
+// wait returns after a pause, or when the context ends.
+func wait(ctx context.Context, pause time.Duration) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// poll asks the mount once.
+func (m *Mirror) poll(ctx context.Context) error {
+	asked := m.config.Now()
+	manifest, err := m.config.Client.Manifest(ctx)
+	if err != nil {
+		return err
+	}
+	if err := m.take(manifest); err != nil {
+		return err
+	}
+	if m.feed.upToDate(manifest) {
+		m.synced(asked)
+		return nil
+	}
+	return m.follow(ctx)
+}
+
+// take publishes a manifest with the lists that are held of it so far, and wakes the
+// fetcher. One that says nothing new but how many certificates there are is left.
+func (m *Mirror) take(manifest *feed.Manifest) error {
+	before := m.Snapshot()
+	known := *manifest
+	known.Epoch, known.Sequence = before.Manifest.Epoch, before.Manifest.Sequence
+	if before.Issuers != nil && reflect.DeepEqual(known, before.Manifest) {
+		return nil
+	}
+	wanted, err := state.ReadIssuers(manifest)
+	if err != nil {
+		return err
+	}
+	m.change(func(next *state.Snapshot) {
+		next.Manifest = *manifest
+		next.Issuers = withHeld(wanted, next)
+	})
+	m.config.Changed(m.Snapshot())
+	select {
+	case m.wake <- struct{}{}:
+	default: // it is woken already
+	}
+	return nil
+}
+
+// withHeld returns issuers with the lists that are held in place of those that the
+// manifest announces: the same ones, or older ones until the new ones are there.
+func withHeld(wanted []*state.Issuer, held *state.Snapshot) []*state.Issuer {
+	for _, issuer := range wanted {
+		before := held.ByID(issuer.ID)
+		lists := issuer.Lists[:0]
+		for _, list := range issuer.Lists {
+			var old *state.List
+			if before != nil {
+				old = before.Find(list.Name())
+			}
+			switch {
+			case old == nil:
+			case old.SHA256 == list.SHA256:
+				lists = append(lists, list)
+			default:
+				kept := *old
+				kept.URL = list.URL
+				lists = append(lists, kept)
+			}
+		}
+		issuer.Lists = lists
+	}
+	return wanted
+}
