@@ -79,10 +79,10 @@ func New(config Config) *Backend {
 		Learnt: func(issuer string, reason cert.Reason) { b.CRL.Revoked(issuer, reason) },
 	})
 	b.Keys = keypool.New(keypool.Config{Store: config.Store, Log: config.Log, Now: config.Now})
-	b.Issue = issue.New(issue.Config{
-		Catalog: b.Catalog, Issuers: b.Issuers, Ledger: b.Ledger, Keys: b.Keys, Log: config.Log, Now: config.Now,
-	})
 	b.CRL = crl.New(crl.Config{Store: config.Store, Ledger: b.Ledger, Source: crlSource{b}, Log: config.Log, Now: config.Now})
+	b.Issue = issue.New(issue.Config{
+		Catalog: b.Catalog, Issuers: b.Issuers, Ledger: b.Ledger, Keys: b.Keys, Lists: b.CRL, Log: config.Log, Now: config.Now,
+	})
 	b.OCSP = ocsp.New(ocsp.Config{Store: config.Store, Ledger: b.Ledger, Source: ocspSource{b}, Log: config.Log, Now: config.Now})
 	b.Revoke.Service = revoke.New(revoke.Config{
 		Ledger: b.Ledger, Changed: b.CRL.Revoked, IsIssuer: b.isIssuer, SignedBy: b.signedBy, Allows: b.allowsReason, Now: config.Now,

@@ -6,13 +6,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"strings"
+	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/crl"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
 
@@ -45,6 +48,42 @@ func (s crlSource) Publishers(ctx context.Context) ([]string, error) {
 		}
 	}
 	return ids, nil
+}
+
+// Points implements crl.Source.
+func (s crlSource) Points(ctx context.Context, id string) (crl.Points, error) {
+	i, err := s.b.Issuers.Get(ctx, id)
+	if err != nil {
+		return crl.Points{}, err
+	}
+	urls, err := s.b.Issuers.URLsFor(ctx, i)
+	if fault.Is(err, fault.Invalid) {
+		// Nothing is issued with such URLs, and a mistake in them must not stop the CRL.
+		return crl.Points{}, nil
+	}
+	return crl.Points{CRL: urls.CRLDistributionPoints, Delta: urls.DeltaCRLs}, err
+}
+
+// Retention implements crl.Source. What is not a stored profile keeps nothing.
+func (s crlSource) Retention(ctx context.Context, profileName string) (time.Duration, error) {
+	compiled, err := s.b.issuedUnder(ctx, profileName)
+	if err != nil || compiled == nil {
+		return 0, err
+	}
+	return compiled.CRLRetention(), nil
+}
+
+// issuedUnder returns the profile version that a certificate remembers, nil for what is
+// not a stored profile: a role without one, a CA certificate.
+func (b *Backend) issuedUnder(ctx context.Context, profileName string) (*profile.Profile, error) {
+	if strings.HasPrefix(profileName, "role:") {
+		return nil, nil
+	}
+	compiled, err := b.Catalog.Issued(ctx, profileName)
+	if fault.Is(err, fault.Invalid) || fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	return compiled, err
 }
 
 // ocspSource shows the issuers to the ocsp room.
@@ -102,17 +141,15 @@ func (b *Backend) signedBy(c *x509.Certificate) (string, bool) {
 
 // allowsReason reports whether the profile version under which a certificate was
 // issued lets it be revoked for the reason. What is not a stored profile (a role
-// without one, a CA certificate) allows every reason.
+// without one, a CA certificate) allows every reason but certificateHold: that only a
+// profile allows, in words.
 func (b *Backend) allowsReason(ctx context.Context, profileName string, reason cert.Reason) (bool, error) {
-	if strings.HasPrefix(profileName, "role:") {
-		return true, nil
-	}
-	compiled, err := b.Catalog.Issued(ctx, profileName)
-	if fault.Is(err, fault.Invalid) || fault.Is(err, fault.NotFound) {
-		return true, nil
-	}
+	compiled, err := b.issuedUnder(ctx, profileName)
 	if err != nil {
 		return false, err
+	}
+	if compiled == nil {
+		return reason != cert.CertificateHold, nil
 	}
 	return compiled.AllowsReason(reason), nil
 }

@@ -60,7 +60,7 @@ type issuerAnswer struct {
 	RevocationAlgorithm string   `json:"revocation_signature_algorithm" doc:"Signature algorithm of CRLs and OCSP answers; empty: the one that suits the key."`
 	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate."`
 	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the issuer's CRL."`
-	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"Always empty: there are no delta CRLs yet."`
+	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of the issuer's delta CRL."`
 	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder."`
 	EnableAIATemplating bool     `json:"enable_aia_url_templating" doc:"Whether templates in these URLs are replaced."`
 	PermittedProfiles   []string `json:"permitted_profiles" doc:"Profiles under which the issuer may issue; empty: all."`
@@ -261,6 +261,7 @@ func answerIssuer(i *issuer.Issuer) issuerAnswer {
 		RevocationAlgorithm: settings.RevocationAlgorithm,
 		IssuingCertificates: settings.IssuingCertificates,
 		CRLDistribution:     settings.CRLDistribution,
+		DeltaCRLs:           settings.DeltaCRLs,
 		OCSPServers:         settings.OCSPServers,
 		EnableAIATemplating: settings.EnableAIATemplating,
 		PermittedProfiles:   settings.PermittedProfiles,

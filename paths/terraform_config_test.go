@@ -34,7 +34,7 @@ func TestConfigHasEveryBuiltInFieldAndDefault(t *testing.T) {
 	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
 		for path, want := range builtInConfig() {
 			if path == "config/crl" {
-				want["rebuild_delay"] = "1m" // ours
+				want["rebuild_delay"], want["shards"], want["keep_after_expiry"] = "1m", 1.0, "0" // ours
 			}
 			read := m.Read(t, path, nil).Expect(http.StatusOK).Data
 			require.Equal(t, want, read, path)
@@ -60,6 +60,9 @@ func TestTerraformConfig(t *testing.T) {
 		{"config/urls", map[string]any{"issuing_certificates": []any{"http://ca.example.com/ca"}, "crl_distribution_points": []any{"http://ca.example.com/crl"}, "ocsp_servers": []any{}}, nil},
 		{"config/urls", map[string]any{"issuing_certificates": "http://a.example.com/ca,ldap://b.example.com/ca", "enable_templating": true}, map[string]any{"issuing_certificates": []any{"http://a.example.com/ca", "ldap://b.example.com/ca"}}},
 		{"config/urls", map[string]any{"crl_distribution_points": []any{"{{cluster_aia_path}}/issuer/{{issuer_id}}/crl/der"}, "delta_crl_distribution_points": []any{}, "enable_templating": true}, nil},
+		{"config/urls", map[string]any{"crl_distribution_points": []any{"{{cluster_aia_path}}/issuer/{{issuer_id}}/crl/shard/{{crl_shard}}/der"}, "delta_crl_distribution_points": []any{"{{cluster_aia_path}}/issuer/{{issuer_id}}/crl/delta/der"}}, nil},
+		{"config/crl", map[string]any{"expiry": "72h", "disable": false, "auto_rebuild": true, "auto_rebuild_grace_period": "12h", "enable_delta": true, "delta_rebuild_interval": "15m"}, nil},
+		{"config/crl", map[string]any{"auto_rebuild": false, "enable_delta": false}, nil},
 		{"config/cluster", map[string]any{"path": "https://vault.example.com/v1/pki", "aia_path": "http://pki.example.com"}, nil},
 		{"config/cluster", map[string]any{"aia_path": "http://cdn.example.com"}, nil},
 		{"config/issuers", map[string]any{"default": "", "default_follows_latest_issuer": true}, nil},
@@ -75,12 +78,13 @@ func TestTerraformConfig(t *testing.T) {
 			maps.Copy(want[row.path], row.set)
 			maps.Copy(want[row.path], row.read)
 			read := m.Read(t, row.path, nil).Expect(http.StatusOK).Data
-			delete(read, "rebuild_delay")
+			maps.DeleteFunc(read, ours)
 			require.Equal(t, want[row.path], read, "%s: %v", row.path, row.set)
 		}
 		for path, refused := range map[string][]map[string]any{
 			"config/crl": {
-				{"enable_delta": true},
+				{"enable_delta": true, "delta_rebuild_interval": "1s"},
+				{"shards": 129},
 				{"unified_crl": true},
 				{"unified_crl_on_existing_paths": true},
 				{"cross_cluster_revocation": true},
@@ -88,7 +92,7 @@ func TestTerraformConfig(t *testing.T) {
 				{"auto_rebuild": true, "expiry": "1h", "auto_rebuild_grace_period": "2h"},
 				{"max_crl_entries": -2},
 			},
-			"config/urls":    {{"ocsp_servers": "no url"}, {"delta_crl_distribution_points": "http://ca.example.com/delta"}},
+			"config/urls":    {{"ocsp_servers": "no url"}, {"delta_crl_distribution_points": "no url"}, {"ocsp_servers": "http://a.example.com/{{crl_shard}}"}},
 			"config/cluster": {{"path": "no url"}},
 			"config/issuers": {{"default": "none"}},
 			"config/keys":    {{"default": ""}, {"default": "none"}, {}},
@@ -98,7 +102,7 @@ func TestTerraformConfig(t *testing.T) {
 				require.Contains(t, []int{http.StatusBadRequest, http.StatusNotFound}, answer.Status, "%s %v", path, body)
 			}
 			read := m.Read(t, path, nil).Expect(http.StatusOK).Data
-			delete(read, "rebuild_delay")
+			maps.DeleteFunc(read, ours)
 			require.Equal(t, want[path], read, "a refused write changes nothing in %s", path)
 		}
 	})
@@ -165,4 +169,9 @@ func TestTerraformIssuer(t *testing.T) {
 		require.Equal(t, "crl-signing,read-only", patched.Text("usage"), "in the order of the configuration")
 		m.Patch(t, "issuer/root", map[string]any{"leaf_not_after_behavior": "permit"}).Expect(http.StatusBadRequest)
 	})
+}
+
+// ours reports whether a field of config/crl is not the built-in engine's.
+func ours(field string, _ any) bool {
+	return field == "rebuild_delay" || field == "shards" || field == "keep_after_expiry"
 }

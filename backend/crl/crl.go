@@ -22,6 +22,9 @@ type Entry struct {
 	RevokedAt    time.Time
 	Reason       cert.Reason
 	InvalidityAt time.Time // zero: omitted
+
+	// removed makes it an entry of a delta: the certificate is off hold.
+	removed bool
 }
 
 // List is a tbsCertList without its entries. Times count in whole seconds.
@@ -32,6 +35,15 @@ type List struct {
 	// OnlyCACerts and OnlyUserCerts add a critical IssuingDistributionPoint; at
 	// most one of them may be set (RFC 5280 section 5.2.5).
 	OnlyCACerts, OnlyUserCerts bool
+	// Points are the URLs of the distribution point whose certificates alone are
+	// covered: a shard. They make a critical IssuingDistributionPoint.
+	Points []string
+	// Base makes it a delta of the complete list with that number, in a critical
+	// DeltaCRLIndicator (section 5.2.4); 0: it is complete.
+	Base int64
+	// Freshest are the URLs of the delta that belongs to this complete list (section
+	// 5.2.6).
+	Freshest []string
 }
 
 // Source tells the room which issuers publish CRLs and lets it sign.
@@ -40,6 +52,17 @@ type Source interface {
 	Authority(ctx context.Context, issuer string) (*sign.Authority, error)
 	// Publishers returns the ids of all issuers that sign CRLs.
 	Publishers(ctx context.Context) ([]string, error)
+	// Points returns where the certificates of an issuer say that its lists are.
+	Points(ctx context.Context, issuer string) (Points, error)
+	// Retention returns how long after their end revoked certificates of a profile
+	// stay on the list, from the name@version that they were issued under.
+	Retention(ctx context.Context, profile string) (time.Duration, error)
+}
+
+// Points are the URLs that certificates name now.
+type Points struct {
+	CRL   []string // {{crl_shard}} in them is not replaced
+	Delta []string // freshestCRL
 }
 
 // Config says what a Service works on. A nil Log discards.
@@ -58,10 +81,29 @@ type Head struct {
 	ThisUpdate time.Time `json:"this_update"`
 	NextUpdate time.Time `json:"next_update"`
 	Entries    int       `json:"entries"`
-	Size       int       `json:"size"`   // octets of DER
-	Chunks     int       `json:"chunks"` // storage entries that hold them
-	SHA256     []byte    `json:"sha256"` // of the whole DER
+	// Ended counts the entries of certificates that had ended at ThisUpdate.
+	Ended  int    `json:"ended,omitempty"`
+	Size   int    `json:"size"`   // octets of DER
+	Chunks int    `json:"chunks"` // storage entries that hold them
+	SHA256 []byte `json:"sha256"` // of the whole DER
 	// Through is a sequence number of the ledger: revocations up to it are on the list.
 	// 0 for a list without entries, see Settings.Disable.
 	Through uint64 `json:"through,omitempty"`
+	// Base is the number of the complete list that a delta is about; 0: no delta.
+	Base int64 `json:"base,omitempty"`
+	// Before are the complete lists before this one that relying parties may still
+	// hold, the oldest first; kept while deltas are published.
+	Before []Earlier `json:"before,omitempty"`
+	// URLs are those in the list: of a shard's distribution point, of the delta in a
+	// complete list.
+	URLs []string `json:"urls,omitempty"`
+	// Imported says that the list was signed elsewhere and brought in.
+	Imported bool `json:"imported,omitempty"`
+}
+
+// Earlier is what a delta has to know of a complete list.
+type Earlier struct {
+	Number     int64     `json:"number"`
+	Through    uint64    `json:"through"`
+	NextUpdate time.Time `json:"next_update"`
 }

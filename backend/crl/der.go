@@ -220,7 +220,7 @@ func (e *Entry) check() error {
 		return fault.New(fault.Invalid, "crl entry %s: the revocation time is missing or beyond the year 9999", e.Serial)
 	case !e.InvalidityAt.IsZero() && !encodable(e.InvalidityAt):
 		return fault.New(fault.Invalid, "crl entry %s: the invalidity date is beyond the year 9999", e.Serial)
-	case !listable(e.Reason):
+	case !listable(e.Reason) && !e.removed:
 		return fault.New(fault.Invalid, "crl entry %s: reason %d has no place in a complete CRL", e.Serial, uint8(e.Reason))
 	}
 	return nil

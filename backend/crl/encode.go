@@ -161,6 +161,10 @@ func (l List) check(issuer *x509.Certificate) error {
 		return fault.New(fault.Invalid, "encoding crl: the number %d is negative", l.Number)
 	case !encodable(l.ThisUpdate) || !encodable(l.NextUpdate) || !l.NextUpdate.After(l.ThisUpdate):
 		return fault.New(fault.Invalid, "encoding crl %d: nextUpdate must be after thisUpdate", l.Number)
+	case l.Base < 0 || l.Base > 0 && (l.Base >= l.Number || len(l.Freshest) > 0):
+		return fault.New(fault.Invalid, "encoding crl %d: a delta is about an older list than itself, %d, and has no delta", l.Number, l.Base)
+	case len(l.Points) > 0 && (l.OnlyCACerts || l.OnlyUserCerts):
+		return fault.New(fault.Invalid, "encoding crl %d: a shard covers certificates of every kind", l.Number)
 	case l.OnlyCACerts && l.OnlyUserCerts:
 		return fault.New(fault.Invalid, "encoding crl %d: a list is for CA certificates only or for user certificates only, not both", l.Number)
 	}
@@ -206,6 +210,7 @@ func (l List) extensions(issuer *x509.Certificate) ([]byte, error) {
 	case l.OnlyCACerts:
 		all = append(all, distributionHead+"\x82\x01\xff"...)
 	}
+	all = l.appendScope(all)
 	return appendValue(nil, tagExtensions, appendValue(nil, tagSequence, all)), nil
 }
 

@@ -3,60 +3,106 @@ package crl
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
-// Newest returns the head of an issuer's newest CRL, without its body: from memory,
-// else with one Get. The zero Head when the issuer has none yet.
-func (s *Service) Newest(ctx context.Context, issuer string) (Head, error) {
-	if e := s.known(issuer); e != nil {
-		return e.head, nil
-	}
-	head, err := s.heads.Get(ctx, issuer)
-	if err != nil || head == nil {
-		return Head{}, err
-	}
-	return *head, nil
-}
-
-// Stored returns the ids of the issuers of which storage holds a CRL, those that are
+// Stored returns the ids of the issuers of which storage holds a list, those that are
 // gone included.
-func (s *Service) Stored(ctx context.Context) ([]string, error) { return s.heads.Names(ctx) }
+func (s *Service) Stored(ctx context.Context) ([]string, error) {
+	names, err := s.heads.Names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i, name := range names {
+		names[i], _ = SplitName(name)
+	}
+	placed, err := s.places.table.Names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names = append(names, placed...)
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
 
 // noCRL is a number that no CRL has.
 const noCRL = 0
 
-// Forget removes every CRL of an issuer that Source does not know any more. It waits
-// for a rebuild that is under way.
-//
-// First the head is emptied: it names no body, and a reader takes it for none. Then
-// the bodies go, then the head. If we crash between any two, Stored still leads to the
+// Forget removes every list of an issuer that Source does not know any more. It waits
+// for rebuilds that are under way. If we crash before it ends, Stored still leads to the
 // issuer, and calling Forget again ends what was begun.
 func (s *Service) Forget(ctx context.Context, issuer string) error {
-	p := s.publication(issuer)
-	select {
-	case p.turn <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for the crl of issuer %s: %w", issuer, ctx.Err())
+	list, err := s.places.of(ctx, issuer)
+	if err != nil {
+		return err
 	}
-	defer func() { <-p.turn }()
+	kinds := []Kind{Complete, Delta}
+	for _, p := range list {
+		for index := range p.Count {
+			if kind := ShardKind(p.Count, index); !slices.Contains(kinds, kind) {
+				kinds = append(kinds, kind)
+			}
+		}
+	}
+	for _, turns := range []Kind{Complete, allShards} {
+		p := s.publication(issuer, turns)
+		select {
+		case p.turn <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the crl of issuer %s: %w", issuer, ctx.Err())
+		}
+		defer func() { <-p.turn }()
+	}
+	for _, kind := range slices.Backward(kinds) {
+		if err := s.remove(ctx, s.publication(issuer, kind)); err != nil {
+			return err
+		}
+	}
+	// Last: it says which shards there are.
+	if err := s.places.change(ctx, issuer, func([]place) ([]place, error) { return nil, nil }); err != nil {
+		return err
+	}
+	s.places.drop(issuer)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, kind := range append(kinds, allShards) {
+		delete(s.publications, listName(issuer, kind))
+		delete(s.numbers, listName(issuer, kind))
+	}
+	return nil
+}
+
+// remove removes every edition of a list. The caller holds the turn.
+//
+// First the head is emptied: it names no body, and a reader takes it for none. Then
+// the bodies go, then the head. If we crash between any two, the head is still listed,
+// and removing again ends what was begun.
+func (s *Service) remove(ctx context.Context, p *publication) error {
 	p.clean = false
-	numbers, err := s.leftovers(ctx, issuer)
+	name := p.name()
+	numbers, err := s.leftovers(ctx, name)
 	if err != nil {
 		return err
 	}
 	if len(numbers) > 0 {
-		if err := s.heads.Put(ctx, issuer, &Head{}); err != nil {
+		if err := s.heads.Put(ctx, name, &Head{}); err != nil {
 			return err
 		}
 	}
-	if err := s.sweep(ctx, issuer, numbers, noCRL); err != nil {
+	if err := s.sweep(ctx, name, numbers, noCRL); err != nil {
 		return err
 	}
-	if err := s.heads.Delete(ctx, issuer); err != nil {
+	if err := s.heads.Delete(ctx, name); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.publications, issuer)
+	p.forget()
 	return nil
+}
+
+// forget drops the newest edition, which storage has no more.
+func (p *publication) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.newest, p.absent = nil, true
+	p.agenda.failure = nil
 }

@@ -26,6 +26,28 @@ type issuers struct {
 	byID  map[string]ca
 	err   error               // what Authority answers instead
 	asked func(issuer string) // called by Authority
+
+	points crl.Points
+	kept   map[string]time.Duration // by profile
+}
+
+func (s *issuers) Points(context.Context, string) (crl.Points, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.points, nil
+}
+
+func (s *issuers) Retention(_ context.Context, profile string) (time.Duration, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept[profile], nil
+}
+
+// point changes where certificates say that the lists are.
+func (s *issuers) point(points crl.Points) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.points = points
 }
 
 func (s *issuers) Authority(_ context.Context, issuer string) (*sign.Authority, error) {

@@ -15,17 +15,26 @@ type edition struct {
 	body []byte // nil: only in storage
 }
 
-// publication is what one process knows of the CRLs of one issuer.
-type publication struct {
-	issuer string
+// series is a numbering. A delta shares that of its complete list (RFC 5280 section
+// 5.2.3); each shard is a scope of its own and has its own.
+type series struct {
 	// turn has one place. Who holds it rebuilds, and nobody else writes the storage
-	// keys of this issuer; floor and clean belong to the holder.
+	// keys of the lists that share it; floor, and clean of those lists, belong to the
+	// holder. All shards of an issuer share one.
 	turn  chan struct{}
 	floor int64 // the highest number that any attempt here has used
-	clean bool  // storage holds the newest list, we know it, and no leftovers
+}
+
+// publication is what one process knows of one list of one issuer.
+type publication struct {
+	issuer string
+	kind   Kind
+	*series
+	clean bool // storage holds the newest list, we know it, and no leftovers; see series
 
 	mu     sync.Mutex // guards what follows; never held over storage or signing
 	newest *edition
+	absent bool // storage was asked and has no list
 	queued *flight
 	agenda agenda
 }
@@ -33,6 +42,7 @@ type publication struct {
 // agenda says what still has to be rebuilt, and when.
 type agenda struct {
 	dirty     bool // a revocation is not on the list yet
+	forced    bool // lists that lack nothing are made anew as well
 	urgent    bool // and it must not wait
 	waiting   bool // a goroutine sees to it
 	compared  bool // the list was compared with the ledger since the start
@@ -48,13 +58,12 @@ type flight struct {
 	err  error
 }
 
-func newPublication(issuer string) *publication {
-	return &publication{
-		issuer: issuer,
-		turn:   make(chan struct{}, 1),
-		agenda: agenda{nudge: make(chan struct{}, 1)},
-	}
+func newPublication(issuer string, kind Kind, numbers *series) *publication {
+	return &publication{issuer: issuer, kind: kind, series: numbers, agenda: agenda{nudge: make(chan struct{}, 1)}}
 }
+
+// name is what the list is called in storage.
+func (p *publication) name() string { return listName(p.issuer, p.kind) }
 
 // latest returns the newest known edition, nil when none is known.
 func (p *publication) latest() *edition {
@@ -68,6 +77,7 @@ func (p *publication) latest() *edition {
 func (p *publication) offer(e *edition) *edition {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.absent = false
 	known := p.newest
 	if known == nil || e.head.Number > known.head.Number || e.head.Number == known.head.Number && known.body == nil {
 		p.newest = e
@@ -86,13 +96,23 @@ func (p *publication) join() (f *flight, start bool) {
 	return p.queued, start
 }
 
-// begin notes that the queued rebuild starts: it covers every change noted so far.
-func (p *publication) begin(now time.Time) {
+// force asks the next rebuild to make every list anew.
+func (p *publication) force() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.agenda.forced = true
+}
+
+// begin notes that the queued rebuild starts: it covers every change noted so far. It
+// returns what made it start.
+func (p *publication) begin(now time.Time) agenda {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.agenda
 	p.queued = nil
-	p.agenda.dirty, p.agenda.urgent = false, false
+	p.agenda.dirty, p.agenda.urgent, p.agenda.forced = false, false, false
 	p.agenda.attempted = now
+	return before
 }
 
 // finish notes how the rebuild ended; after a failure the list is still dirty.
@@ -136,10 +156,7 @@ func (p *publication) mark(reason cert.Reason) (start bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.agenda.dirty = true
-	switch reason {
-	case cert.KeyCompromise, cert.CACompromise, cert.AACompromise:
-		p.agenda.urgent = true
-	}
+	p.agenda.urgent = p.agenda.urgent || urgent(reason)
 	if p.agenda.waiting {
 		select {
 		case p.agenda.nudge <- struct{}{}:
@@ -149,6 +166,11 @@ func (p *publication) mark(reason cert.Reason) (start bool) {
 	}
 	p.agenda.waiting = true
 	return true
+}
+
+// urgent reports whether a revocation must be published at once.
+func urgent(reason cert.Reason) bool {
+	return reason == cert.KeyCompromise || reason == cert.CACompromise || reason == cert.AACompromise
 }
 
 // wait returns how long the next rebuild may wait; done says that there is nothing
@@ -174,7 +196,7 @@ func (p *publication) signOff() {
 	p.agenda.waiting = false
 }
 
-// attend sees to the agenda of one issuer until it is empty: bursts of revocations
+// attend sees to the agenda of one list until it is empty: bursts of revocations
 // become one rebuild. After a failure it leaves the rest to Tick.
 func (s *Service) attend(p *publication) {
 	defer s.background.Done()
@@ -186,7 +208,7 @@ func (s *Service) attend(p *publication) {
 		}
 	}()
 	for {
-		left, done := p.wait(s.config.Now(), s.delay())
+		left, done := p.wait(s.config.Now(), s.delay(p.kind))
 		if done {
 			return
 		}
@@ -204,20 +226,24 @@ func (s *Service) attend(p *publication) {
 			}
 			continue
 		}
-		if _, err := s.Rebuild(s.stop, p.issuer); err != nil {
+		if _, err := s.make(s.stop, p); err != nil {
 			p.signOff()
 			return
 		}
 	}
 }
 
-// delay returns the rebuild delay, the default when config/crl cannot be read.
-func (s *Service) delay() time.Duration {
+// delay returns how long a revocation may wait for a list, the default when config/crl
+// cannot be read.
+func (s *Service) delay(kind Kind) time.Duration {
 	ctx, cancel := context.WithTimeout(s.stop, readDeadline)
 	defer cancel()
 	r, err := s.rules(ctx)
 	if err != nil {
 		r, _ = newRules(DefaultSettings())
+	}
+	if kind == Delta {
+		return r.interval
 	}
 	return r.delay
 }

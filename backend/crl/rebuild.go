@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -15,11 +16,29 @@ import (
 // so that one whose token hangs does not keep the others waiting.
 const rebuildsAtOnce = 8
 
-// Rebuild makes, stores and returns the next CRL of an issuer. Callers that arrive
-// while one is being made share the one after it. The rebuild goes on when the
-// caller's context ends.
+// Rebuild makes and stores the next edition of all lists of an issuer and returns the
+// head of the complete one. Callers that arrive while one is being made share the one
+// after it. The rebuild goes on when the caller's context ends.
 func (s *Service) Rebuild(ctx context.Context, issuer string) (Head, error) {
-	p := s.publication(issuer)
+	head, err := s.make(ctx, s.publication(issuer, Complete))
+	if err != nil {
+		return Head{}, err
+	}
+	shards := s.publication(issuer, allShards)
+	live, err := s.live(ctx, issuer)
+	if err != nil || len(live) == 0 {
+		shards.finish(err)
+		return head, err
+	}
+	shards.force()
+	if _, err := s.make(ctx, shards); err != nil {
+		return Head{}, err
+	}
+	return head, nil
+}
+
+// make is Rebuild of one list, or of all shards.
+func (s *Service) make(ctx context.Context, p *publication) (Head, error) {
 	f, start := p.join()
 	if start {
 		detached := context.WithoutCancel(ctx)
@@ -32,11 +51,11 @@ func (s *Service) Rebuild(ctx context.Context, issuer string) (Head, error) {
 	case <-f.done:
 		return f.head, f.err
 	case <-ctx.Done():
-		return Head{}, fmt.Errorf("waiting for the crl of issuer %s: %w", issuer, ctx.Err())
+		return Head{}, fmt.Errorf("waiting for the crl of issuer %s: %w", p.issuer, ctx.Err())
 	}
 }
 
-// RebuildAll rebuilds every issuer's CRL and joins the errors.
+// RebuildAll rebuilds every issuer's lists and joins the errors.
 func (s *Service) RebuildAll(ctx context.Context) error {
 	return s.each(ctx, func(issuer string) error {
 		_, err := s.Rebuild(ctx, issuer)
@@ -88,55 +107,90 @@ func (s *Service) fly(ctx context.Context, p *publication, f *flight) {
 		return
 	}
 	defer func() { <-p.turn }()
-	p.begin(s.config.Now())
-	f.head, f.err = s.rebuild(ctx, p)
+	why := p.begin(s.config.Now())
+	f.head, f.err = s.rebuild(ctx, p, why)
 	p.finish(f.err)
 	if f.err != nil {
-		s.config.Log.Error("CRL could not be rebuilt", "issuer", p.issuer, "error", f.err)
-		return
+		s.config.Log.Error("CRL could not be rebuilt", "issuer", p.issuer, "kind", p.kind, "error", f.err)
 	}
-	// Numbers cross from the plugin to Vault's log as float64: 1.8e+09 says nothing.
-	s.config.Log.Info("CRL rebuilt", "issuer", p.issuer, "number", strconv.FormatInt(f.head.Number, 10),
-		"entries", f.head.Entries, "octets", f.head.Size, "next_update", f.head.NextUpdate)
 }
 
-// rebuild makes the next list and puts it in place of the last. The caller holds
-// the issuer's turn.
-func (s *Service) rebuild(ctx context.Context, p *publication) (head Head, err error) {
+// rebuild makes the next edition of a list, or of the shards that need one. The caller
+// holds the turn.
+func (s *Service) rebuild(ctx context.Context, p *publication, why agenda) (head Head, err error) {
 	defer s.recovered("rebuilding the CRL", p.issuer, &err)
-	r, err := s.rules(ctx)
+	switch p.kind {
+	case Delta:
+		return s.rebuildDelta(ctx, p)
+	case allShards:
+		return Head{}, s.rebuildShards(ctx, p, why)
+	}
+	return s.rebuildComplete(ctx, p)
+}
+
+// rebuildComplete makes the next complete list and, where deltas are published, the
+// delta that goes with it.
+func (s *Service) rebuildComplete(ctx context.Context, p *publication) (Head, error) {
+	t, err := s.task(ctx, p.issuer)
 	if err != nil {
 		return Head{}, err
 	}
-	authority, err := s.config.Source.Authority(ctx, p.issuer)
-	if err != nil {
-		return Head{}, fmt.Errorf("finding the CA of issuer %s: %w", p.issuer, err)
-	}
-	draft, err := s.draft(p.issuer, authority.Certificate(), r.settings)
-	if err != nil {
-		return Head{}, err
+	delta, beforeDelta := s.publication(p.issuer, Delta), past{}
+	if t.rules.deltas() {
+		if beforeDelta, err = s.survey(ctx, delta); err != nil {
+			return Head{}, err
+		}
 	}
 	before, err := s.survey(ctx, p)
 	if err != nil {
 		return Head{}, err
 	}
-	now := s.config.Now()
-	// Seconds since 1970 are a floor that also holds when an older backup was
-	// restored, which knows nothing of the numbers used since.
-	p.floor = max(p.floor+1, now.Unix())
-	draft.list.Number = p.floor
-	draft.list.ThisUpdate, draft.list.NextUpdate = r.life(now)
-	next, err := draft.sign(authority)
+	list, changes, err := t.both(ctx, before.head)
+	if err != nil {
+		return Head{}, err
+	}
+	number := p.next(t.now)
+	head, err := t.publish(ctx, p, list, before, number)
+	if err != nil || changes == nil {
+		return head, err
+	}
+	// If we crash here, the delta is older than the list, which says all that it said
+	// and more; the next Tick makes another.
+	delta.begin(t.now)
+	_, err = t.publish(ctx, delta, changes, beforeDelta, number)
+	delta.finish(err)
+	if err != nil {
+		s.config.Log.Error("delta CRL could not be rebuilt", "issuer", p.issuer, "error", err)
+	}
+	return head, nil
+}
+
+// next returns the next number of the scope. Seconds since 1970 are a floor that also
+// holds when an older backup was restored, which knows nothing of the numbers used
+// since. The caller holds the turn.
+func (n *series) next(now time.Time) int64 {
+	n.floor = max(n.floor+1, now.Unix())
+	return n.floor
+}
+
+// publish signs a draft under a number and puts it in place of the last edition. The
+// caller holds the turn.
+func (t *task) publish(ctx context.Context, p *publication, d *draft, before past, number int64) (Head, error) {
+	d.list.Number = number
+	next, err := d.sign(t.authority)
 	if err != nil {
 		return Head{}, err
 	}
 	p.clean = false
-	if err := s.write(ctx, p.issuer, next); err != nil {
+	if err := t.write(ctx, p.name(), next); err != nil {
 		return Head{}, err
 	}
 	p.offer(next)
-	if err := s.retire(ctx, p, before, next.head.Number); err != nil {
-		s.config.Log.Warn("octets of an older CRL are left in storage until the next rebuild", "issuer", p.issuer, "error", err)
+	// Numbers cross from the plugin to Vault's log as float64: 1.8e+09 says nothing.
+	t.config.Log.Info("CRL rebuilt", "issuer", p.issuer, "kind", p.kind, "number", strconv.FormatInt(number, 10),
+		"entries", next.head.Entries, "octets", next.head.Size, "next_update", next.head.NextUpdate)
+	if err := t.retire(ctx, p, before, number); err != nil {
+		t.config.Log.Warn("octets of an older CRL are left in storage until the next rebuild", "issuer", p.issuer, "kind", p.kind, "error", err)
 		return next.head, nil
 	}
 	p.clean = true
@@ -156,13 +210,16 @@ func (s *Service) survey(ctx context.Context, p *publication) (past, error) {
 	if known := p.latest(); p.clean && known != nil {
 		return past{head: &known.head}, nil
 	}
-	head, err := s.heads.Get(ctx, p.issuer)
+	head, err := s.heads.Get(ctx, p.name())
 	if err != nil {
 		return past{}, err
 	}
-	numbers, err := s.leftovers(ctx, p.issuer)
+	numbers, err := s.leftovers(ctx, p.name())
 	if err != nil {
 		return past{}, err
+	}
+	if head != nil && head.Chunks == 0 {
+		head = nil // Forget did not end
 	}
 	if head != nil {
 		p.offer(&edition{head: *head})
@@ -177,10 +234,10 @@ func (s *Service) survey(ctx context.Context, p *publication) (past, error) {
 // retire removes the bodies that the new head does not name.
 func (s *Service) retire(ctx context.Context, p *publication, before past, keep int64) error {
 	if before.numbers != nil {
-		return s.sweep(ctx, p.issuer, before.numbers, keep)
+		return s.sweep(ctx, p.name(), before.numbers, keep)
 	}
 	if before.head == nil {
 		return nil
 	}
-	return s.removeChunks(ctx, p.issuer, *before.head)
+	return s.removeChunks(ctx, p.name(), *before.head)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -31,15 +32,18 @@ type Service struct {
 	heads  kv.Table[Head]
 
 	current atomic.Pointer[rules] // config/crl as last read or written; nil: not read
-	loads   singleflight.Group    // cold reads, by issuer
+	loads   singleflight.Group    // cold reads, by listName
 
 	stop       context.Context
 	halt       context.CancelFunc
 	background sync.WaitGroup // goroutines; Add only under mu and while not closed
 
-	mu           sync.Mutex // guards what follows; held for a map access only
-	publications map[string]*publication
+	mu           sync.Mutex              // guards what follows; held for a map access only
+	publications map[string]*publication // by listName
+	numbers      map[string]*series      // by the listName of the scope
 	closed       bool
+
+	places *places
 }
 
 // headVersion is the version that a stored Head record carries.
@@ -57,6 +61,8 @@ func New(config Config) *Service {
 		stop:         stop,
 		halt:         halt,
 		publications: map[string]*publication{},
+		numbers:      map[string]*series{},
+		places:       newPlaces(config.Store),
 	}
 }
 
@@ -85,35 +91,62 @@ func (s *Service) Invalidate(key string) {
 	if key == layout.ConfigCRL {
 		s.current.Store(nil)
 	}
-	if issuer, found := strings.CutPrefix(key, layout.CRLHead); found {
+	if name, found := strings.CutPrefix(key, layout.CRLHead); found {
 		s.mu.Lock()
-		delete(s.publications, issuer)
+		delete(s.publications, name)
 		s.mu.Unlock()
+	}
+	if issuer, found := strings.CutPrefix(key, layout.CRLPlaces); found {
+		s.places.drop(issuer)
 	}
 }
 
-// publication returns the state of an issuer, made when it is wanted for writing.
-func (s *Service) publication(issuer string) *publication {
+// publication returns the state of a list, made when it is wanted for writing.
+func (s *Service) publication(issuer string, kind Kind) *publication {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.publications[issuer]
+	name := listName(issuer, kind)
+	p := s.publications[name]
 	if p == nil {
-		p = newPublication(issuer)
-		s.publications[issuer] = p
+		p = newPublication(issuer, kind, s.series(issuer, kind))
+		s.publications[name] = p
 	}
 	return p
 }
 
-// known returns the newest edition of an issuer that is in memory, nil when there
-// is none. It keeps nothing for names that it does not know.
-func (s *Service) known(issuer string) *edition {
-	s.mu.Lock()
-	p := s.publications[issuer]
-	s.mu.Unlock()
-	if p == nil {
-		return nil
+// series returns the numbering of a list. The caller holds mu.
+func (s *Service) series(issuer string, kind Kind) *series {
+	scope := kind
+	if kind == Delta {
+		scope = Complete
 	}
-	return p.latest()
+	name := listName(issuer, scope)
+	numbers := s.numbers[name]
+	switch {
+	case numbers != nil:
+	case scope == Complete || scope == allShards:
+		numbers = &series{turn: make(chan struct{}, 1)}
+	default:
+		numbers = &series{turn: s.series(issuer, allShards).turn}
+	}
+	s.numbers[name] = numbers
+	return numbers
+}
+
+// find returns the state of a list that is in memory, nil when there is none. It keeps
+// nothing for names that it does not know.
+func (s *Service) find(issuer string, kind Kind) *publication {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.publications[listName(issuer, kind)]
+}
+
+// known returns the newest edition of a list that is in memory, nil when there is none.
+func (s *Service) known(issuer string, kind Kind) *edition {
+	if p := s.find(issuer, kind); p != nil {
+		return p.latest()
+	}
+	return nil
 }
 
 // spawn runs work in the background, or reports that the service is closed.
@@ -128,19 +161,28 @@ func (s *Service) spawn(work func()) error {
 	return nil
 }
 
-// Get returns the newest CRL in DER with no signing: from memory, else from
-// storage. A nil body when the issuer has none yet. The caller must not change it.
+// Get returns the newest complete CRL of an issuer, see List.
 func (s *Service) Get(ctx context.Context, issuer string) ([]byte, Head, error) {
-	if e := s.known(issuer); e != nil && e.body != nil {
+	return s.List(ctx, issuer, Complete)
+}
+
+// List returns the newest CRL of a kind in DER with no signing: from memory, else from
+// storage. A nil body when the issuer has none. The caller must not change it.
+func (s *Service) List(ctx context.Context, issuer string, kind Kind) ([]byte, Head, error) {
+	published, err := s.publishes(ctx, issuer, kind)
+	if err != nil || !published {
+		return nil, Head{}, err
+	}
+	if e := s.known(issuer, kind); e != nil && e.body != nil {
 		return e.body, e.head, nil
 	}
 	// Many readers of a list that is not in memory cause one read; it goes on when
 	// the one that caused it has gone.
 	detached := context.WithoutCancel(ctx)
-	read := s.loads.DoChan(issuer, func() (any, error) {
+	read := s.loads.DoChan(listName(issuer, kind), func() (any, error) {
 		ctx, cancel := context.WithTimeout(detached, readDeadline)
 		defer cancel()
-		return s.load(ctx, issuer)
+		return s.load(ctx, issuer, kind)
 	})
 	select {
 	case result := <-read:
@@ -154,19 +196,33 @@ func (s *Service) Get(ctx context.Context, issuer string) ([]byte, Head, error) 
 	}
 }
 
+// publishes reports whether a list of that kind is to be had: complete ones always.
+func (s *Service) publishes(ctx context.Context, issuer string, kind Kind) (bool, error) {
+	switch kind {
+	case Complete:
+		return true, nil
+	case Delta:
+		r, err := s.rules(ctx)
+		return err == nil && r.deltas(), err
+	}
+	kinds, err := s.shards(ctx, issuer)
+	return slices.Contains(kinds, kind), err
+}
+
 // load reads the newest edition from storage; nil when there is none.
-func (s *Service) load(ctx context.Context, issuer string) (e *edition, err error) {
+func (s *Service) load(ctx context.Context, issuer string, kind Kind) (e *edition, err error) {
 	defer s.recovered("reading a CRL", issuer, &err)
 	const looks = 3
 	var last int64 = -1
+	name := listName(issuer, kind)
 	for range looks {
-		head, err := s.heads.Get(ctx, issuer)
+		head, err := s.heads.Get(ctx, name)
 		if err != nil || head == nil || head.Chunks == 0 {
 			return nil, err
 		}
-		body, err := s.readBody(ctx, issuer, *head)
+		body, err := s.readBody(ctx, name, *head)
 		if err == nil {
-			return s.publication(issuer).offer(&edition{*head, body}), nil
+			return s.publication(issuer, kind).offer(&edition{*head, body}), nil
 		}
 		// Between the two reads a rebuild may have replaced the head and removed the
 		// body that it named: look again. An unchanged head is a lost body.
@@ -178,30 +234,41 @@ func (s *Service) load(ctx context.Context, issuer string) (e *edition, err erro
 	return nil, fault.New(fault.Unavailable, "reading crl of issuer %s: it was replaced while being read", issuer)
 }
 
-// Revoked notes that an issuer's list changed: it is rebuilt at once when a key was
-// compromised or when the last rebuild is longer ago than the rebuild delay, else
-// when that delay is over, in the background. It never blocks. A note that a crash
-// loses is found again by the first Tick after the start.
+// Revoked notes that an issuer's lists changed. With deltas, the next delta tells of it;
+// without, or when a key was compromised, the complete list. A list is made at once when
+// a key was compromised or when its last edition is longer ago than its delay (see
+// Settings.RebuildDelay and DeltaRebuildInterval), else when that delay is over, in the
+// background. It never blocks. A note that a crash loses is found again by the first
+// Tick after the start.
 func (s *Service) Revoked(issuer string, reason cert.Reason) {
-	p := s.publication(issuer)
-	if !p.mark(reason) {
-		return
+	first := Complete
+	if r := s.current.Load(); r != nil && r.deltas() && !urgent(reason) {
+		first = Delta
 	}
-	if err := s.spawn(func() { s.attend(p) }); err != nil {
-		p.signOff()
+	for _, kind := range []Kind{first, allShards} {
+		if kind == allShards && s.places.none(issuer) {
+			continue
+		}
+		p := s.publication(issuer, kind)
+		if !p.mark(reason) {
+			continue
+		}
+		if err := s.spawn(func() { s.attend(p) }); err != nil {
+			p.signOff()
+		}
 	}
 }
 
-// LastError returns why the last rebuild of an issuer's CRL failed, nil when it did
-// not: for health.
+// LastError returns why the last rebuild of an issuer's CRLs failed, nil when none did:
+// for health.
 func (s *Service) LastError(issuer string) error {
-	s.mu.Lock()
-	p := s.publications[issuer]
-	s.mu.Unlock()
-	if p == nil {
-		return nil
+	var failures []error
+	for _, kind := range []Kind{Complete, Delta, allShards} {
+		if p := s.find(issuer, kind); p != nil {
+			failures = append(failures, p.failure())
+		}
 	}
-	return p.failure()
+	return errors.Join(failures...)
 }
 
 // recovered turns a panic into an error: the process serves other mounts as well.

@@ -12,7 +12,7 @@ import (
 )
 
 // Settings are config/crl: the built-in engine's fields with its defaults, and
-// rebuild_delay. Durations keep the text they were given as; tags as in
+// rebuild_delay, shards and keep_after_expiry. Durations keep the text they were given as; tags as in
 // profile.Config, kind "duration-string" marks such text.
 //
 // Two values differ from the built-in engine: max_crl_entries is unlimited by
@@ -26,13 +26,15 @@ type Settings struct {
 	OCSPExpiry                string `json:"ocsp_expiry" doc:"How long an OCSP response is valid; 0 leaves nextUpdate out and forbids caching." default:"12h" kind:"duration-string"`
 	AutoRebuild               bool   `json:"auto_rebuild" doc:"Renew a CRL when auto_rebuild_grace_period is left of its life, instead of at half of its life." default:"false"`
 	AutoRebuildGracePeriod    string `json:"auto_rebuild_grace_period" doc:"How long before nextUpdate a CRL is renewed when auto_rebuild is set; must be shorter than expiry." default:"12h" kind:"duration-string"`
-	EnableDelta               bool   `json:"enable_delta" doc:"Publish delta CRLs; not available yet, so it must be false." default:"false"`
-	DeltaRebuildInterval      string `json:"delta_rebuild_interval" doc:"How often a delta CRL is built when enable_delta is set." default:"15m" kind:"duration-string"`
+	EnableDelta               bool   `json:"enable_delta" doc:"Publish delta CRLs: a revocation is in the next delta, and the complete CRL is made only when it is due or a key was compromised." default:"false"`
+	DeltaRebuildInterval      string `json:"delta_rebuild_interval" doc:"How often a delta CRL is built when enable_delta is set; at least a minute. It is valid for twice as long." default:"15m" kind:"duration-string"`
 	CrossClusterRevocation    bool   `json:"cross_cluster_revocation" doc:"Vault Enterprise replication only, so it must be false." default:"false"`
 	UnifiedCRL                bool   `json:"unified_crl" doc:"Vault Enterprise replication only, so it must be false." default:"false"`
 	UnifiedCRLOnExistingPaths bool   `json:"unified_crl_on_existing_paths" doc:"Vault Enterprise replication only, so it must be false." default:"false"`
 	MaxCRLEntries             int    `json:"max_crl_entries" doc:"Refuse to build a CRL with more entries than this; -1 or 0 means no limit." default:"-1"`
 	RebuildDelay              string `json:"rebuild_delay" doc:"How long after the last build a revocation may wait for the next one; revocations for key compromise never wait." default:"1m" kind:"duration-string"`
+	Shards                    int    `json:"shards" doc:"Into how many shards an issuer's certificates are divided, 1 to 128, where a URL in crl_distribution_points has {{crl_shard}}. Shards of an earlier number are published for as long as certificates name them." default:"1"`
+	KeepAfterExpiry           string `json:"keep_after_expiry" doc:"How long a revoked certificate stays on the CRL after its end, at the least; 0 lets it leave once a CRL issued after its end has shown it." default:"0" kind:"duration-string"`
 }
 
 // DefaultSettings returns the settings of a mount that never wrote config/crl.
@@ -40,11 +42,24 @@ func DefaultSettings() Settings {
 	return Settings{
 		Expiry: "72h", OCSPExpiry: "12h", AutoRebuildGracePeriod: "12h",
 		DeltaRebuildInterval: "15m", MaxCRLEntries: -1, RebuildDelay: "1m",
+		Shards: 1, KeepAfterExpiry: "0",
 	}
 }
 
-// settingsVersion is the version that a stored Settings record carries.
-const settingsVersion = 1
+// settingsVersion is the version that a stored Settings record carries; 1 had neither
+// shards nor keep_after_expiry.
+const settingsVersion = 2
+
+// upgraded fills in what a record of an older version lacks.
+func (s Settings) upgraded() Settings {
+	if s.Shards == 0 {
+		s.Shards = 1
+	}
+	if s.KeepAfterExpiry == "" {
+		s.KeepAfterExpiry = "0"
+	}
+	return s
+}
 
 // settingsTable returns the table whose one record, named "", is config/crl.
 func settingsTable(store kv.Store) kv.Table[Settings] {
@@ -58,7 +73,12 @@ type rules struct {
 	ocspExpiry time.Duration
 	grace      time.Duration
 	delay      time.Duration
+	interval   time.Duration // of deltas
+	keep       time.Duration
 }
+
+// deltas reports whether delta CRLs are published.
+func (r *rules) deltas() bool { return r.settings.EnableDelta && !r.settings.Disable }
 
 // newRules validates settings. An error names the field.
 func newRules(s Settings) (*rules, error) {
@@ -72,8 +92,9 @@ func newRules(s Settings) (*rules, error) {
 		{"expiry", s.Expiry, time.Second, &r.expiry},
 		{"ocsp_expiry", s.OCSPExpiry, 0, &r.ocspExpiry},
 		{"auto_rebuild_grace_period", s.AutoRebuildGracePeriod, 0, &r.grace},
-		{"delta_rebuild_interval", s.DeltaRebuildInterval, 0, new(time.Duration)},
+		{"delta_rebuild_interval", s.DeltaRebuildInterval, 0, &r.interval},
 		{"rebuild_delay", s.RebuildDelay, 0, &r.delay},
+		{"keep_after_expiry", s.KeepAfterExpiry, 0, &r.keep},
 	}
 	for _, d := range durations {
 		parsed, err := parseDuration(d.text)
@@ -93,8 +114,11 @@ func (r *rules) check() error {
 	if r.settings.AutoRebuild && r.grace >= r.expiry {
 		return fault.Field("auto_rebuild_grace_period", "must be shorter than expiry (%s) when auto_rebuild is set", r.settings.Expiry)
 	}
-	if r.settings.EnableDelta {
-		return fault.Field("enable_delta", "must be false: this engine does not publish delta CRLs yet; full CRLs follow a revocation within rebuild_delay")
+	if r.settings.EnableDelta && (r.interval < time.Minute || r.interval >= r.expiry) {
+		return fault.Field("delta_rebuild_interval", "must be at least a minute and shorter than expiry (%s) when enable_delta is set", r.settings.Expiry)
+	}
+	if r.settings.Shards < 1 || r.settings.Shards > MaxShards {
+		return fault.Field("shards", "must be 1 to %d", MaxShards)
 	}
 	if r.settings.MaxCRLEntries < -1 {
 		return fault.Field("max_crl_entries", "must be a number of entries, or -1 for no limit")
@@ -165,9 +189,9 @@ func (s *Service) OCSPExpiry(ctx context.Context) (expiry time.Duration, disable
 	return r.ocspExpiry, r.settings.OCSPDisable, nil
 }
 
-// PutSettings validates and stores config/crl. When disable changed, the lists are
-// rebuilt before it returns; a list that could not be rebuilt is no error here: it
-// shows in LastError and Tick tries again.
+// PutSettings validates and stores config/crl. When disable, enable_delta or shards
+// changed, the lists are rebuilt before it returns; a list that could not be rebuilt is
+// no error here: it shows in LastError and Tick tries again.
 func (s *Service) PutSettings(ctx context.Context, settings Settings) error {
 	next, err := newRules(settings)
 	if err != nil {
@@ -179,17 +203,44 @@ func (s *Service) PutSettings(ctx context.Context, settings Settings) error {
 		s.config.Log.Warn("config/crl is unreadable and is replaced", "error", err)
 		before = next
 	}
+	if before.settings.Shards != settings.Shards {
+		if err := s.checkCounts(ctx, next); err != nil {
+			return err
+		}
+	}
 	if err := settingsTable(s.config.Store).Put(ctx, "", &settings); err != nil {
 		s.current.Store(nil) // the write may have happened: read it again
 		return err
 	}
 	s.current.Store(next)
-	if before.settings.Disable != settings.Disable {
-		if err := s.RebuildAll(ctx); err != nil {
-			s.config.Log.Warn("CRLs could not be rebuilt after config/crl changed", "error", err)
-		}
+	if err := s.follow(ctx, before, next); err != nil {
+		s.config.Log.Warn("CRLs could not be rebuilt after config/crl changed", "error", err)
 	}
 	return nil
+}
+
+// follow makes the lists what changed settings want.
+func (s *Service) follow(ctx context.Context, before, next *rules) error {
+	same := before.settings.Disable == next.settings.Disable && before.deltas() == next.deltas()
+	if same && before.settings.Shards == next.settings.Shards {
+		return nil
+	}
+	return s.each(ctx, func(issuer string) error {
+		if before.deltas() && !next.deltas() {
+			if err := s.dropDelta(ctx, issuer); err != nil {
+				return err
+			}
+		}
+		if err := s.settlePlaces(ctx, issuer, next); err != nil {
+			return err
+		}
+		if same {
+			_, err := s.make(ctx, s.publication(issuer, allShards))
+			return err
+		}
+		_, err := s.Rebuild(ctx, issuer)
+		return err
+	})
 }
 
 // rules returns the validated settings: from memory, else from storage.
@@ -203,7 +254,7 @@ func (s *Service) rules(ctx context.Context) (*rules, error) {
 	}
 	settings := DefaultSettings()
 	if stored != nil {
-		settings = *stored
+		settings = stored.upgraded()
 	}
 	r, err := newRules(settings)
 	if err != nil {

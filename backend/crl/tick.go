@@ -2,56 +2,104 @@ package crl
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 )
 
 // Tick rebuilds what is due: lists that are missing, near their end, that failed
 // last time, or that lack what the ledger knows. It returns when done. Until the
 // ledger is loaded nothing is due.
 func (s *Service) Tick(ctx context.Context) error {
+	watched := s.watch(ctx)
 	if !s.config.Ledger.Loaded() {
-		return nil
+		return watched
 	}
-	return s.each(ctx, func(issuer string) error {
-		due, err := s.due(ctx, s.publication(issuer))
-		if err != nil || !due {
+	return errors.Join(watched, s.each(ctx, func(issuer string) error {
+		r, err := s.rules(ctx)
+		if err != nil {
 			return err
 		}
-		_, err = s.Rebuild(ctx, issuer)
-		return err
-	})
+		var failures []error
+		for _, kind := range []Kind{Complete, Delta, allShards} {
+			p := s.publication(issuer, kind)
+			due, err := s.due(ctx, p, r)
+			if err == nil && due {
+				_, err = s.make(ctx, p)
+			}
+			failures = append(failures, err)
+		}
+		return errors.Join(failures...)
+	}))
 }
 
 // due reports whether Tick has to rebuild a list.
-func (s *Service) due(ctx context.Context, p *publication) (bool, error) {
-	r, err := s.rules(ctx)
+func (s *Service) due(ctx context.Context, p *publication, r *rules) (bool, error) {
+	switch {
+	case p.kind == allShards:
+		return s.shardsDue(ctx, p, r)
+	case p.kind == Delta && !r.deltas():
+		return false, nil
+	case p.failed():
+		return true, nil
+	}
+	head, err := s.head(ctx, p.issuer, p.kind)
+	if err != nil || head == nil {
+		return err == nil, err
+	}
+	now := s.config.Now()
+	if p.kind == Delta {
+		complete, err := s.head(ctx, p.issuer, Complete)
+		if err != nil || complete == nil {
+			return err == nil, err
+		}
+		return !now.Before(head.ThisUpdate.Add(r.interval)) || head.Number < complete.Number, nil
+	}
+	if !now.Before(r.renewal(*head)) {
+		return true, nil
+	}
+	points, err := s.config.Source.Points(ctx, p.issuer)
+	if err != nil {
+		return false, fmt.Errorf("finding the URLs of issuer %s: %w", p.issuer, err)
+	}
+	if !r.deltas() {
+		points.Delta = nil
+	}
+	if !slices.Equal(points.Delta, head.URLs) {
+		return true, nil
+	}
+	return s.behind(ctx, p, r, *head)
+}
+
+// shardsDue reports whether Tick has to see to the shards of an issuer.
+func (s *Service) shardsDue(ctx context.Context, p *publication, r *rules) (bool, error) {
+	if err := s.settlePlaces(ctx, p.issuer, r); err != nil {
+		return false, err
+	}
+	if s.places.none(p.issuer) {
+		return p.failed(), nil
+	}
+	if p.failed() || !p.settled() {
+		return true, nil
+	}
+	all, err := s.partitions(ctx, p.issuer)
 	if err != nil {
 		return false, err
 	}
-	if p.failed() {
-		return true, nil
-	}
-	e := p.latest()
-	if e == nil {
-		head, err := s.heads.Get(ctx, p.issuer)
-		if err != nil {
-			return false, err
-		}
-		if head == nil {
+	for _, shards := range all {
+		if slices.ContainsFunc(shards, func(h *shard) bool { return h.outdated(r, s) }) {
 			return true, nil
 		}
-		e = p.offer(&edition{head: *head})
 	}
-	if !s.config.Now().Before(r.renewal(e.head)) {
-		return true, nil
-	}
-	return s.behind(ctx, p, r, e.head)
+	dead, err := s.dead(ctx, p.issuer)
+	return len(dead) > 0, err
 }
 
 // behind reports, once after the start, whether the list lacks what the ledger
-// knows: a revocation that was recorded just before a crash.
+// knows: a revocation that was recorded just before a crash. With deltas, the next of
+// those tells of it.
 func (s *Service) behind(ctx context.Context, p *publication, r *rules, head Head) (bool, error) {
-	if p.settled() {
+	if p.settled() || r.deltas() {
 		return false, nil
 	}
 	count := 0
@@ -64,14 +112,18 @@ func (s *Service) behind(ctx context.Context, p *publication, r *rules, head Hea
 		if err != nil {
 			return false, fmt.Errorf("reading revoked certificates of issuer %s: %w", p.issuer, err)
 		}
-		for entry := range entriesOf(rows, authority.Certificate()) {
-			if !entry.RevokedAt.Before(head.ThisUpdate) {
+		own := ownSerial(authority.Certificate())
+		for row := range rows {
+			switch {
+			case row.Serial == own:
+			case !row.RevokedAt.Before(head.ThisUpdate):
 				return true, nil
+			case !row.NotAfter.Before(head.ThisUpdate): // others may have left the list
+				count++
 			}
-			count++
 		}
 	}
-	if count != head.Entries {
+	if count != head.Entries-head.Ended {
 		return true, nil
 	}
 	p.settle()

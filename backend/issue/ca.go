@@ -179,7 +179,7 @@ func (s *Service) signUnder(ctx context.Context, parent *issuer.Issuer, compiled
 	if use == issuer.OCSPSigning {
 		ask.LeafNotAfter = profile.LeafTruncate // the responder of an ending CA ends with it
 	}
-	if ask.URLs, err = s.Issuers.URLsFor(ctx, parent); err != nil {
+	if ask.URLs, err = s.urls(ctx, parent); err != nil {
 		return nil, nil, err
 	}
 	planned, err := compiled.Template(ask, s.Now())
@@ -188,6 +188,9 @@ func (s *Service) signUnder(ctx context.Context, parent *issuer.Issuer, compiled
 	}
 	record, err := s.caRecord(planned.Certificate, ask.PublicKey, parent.ID(), compiled, who)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.place(ctx, planned.Certificate, parent, compiled); err != nil {
 		return nil, nil, err
 	}
 	signed, err := s.redeemCA(ctx, record, func() (*sign.Draft, error) {

@@ -34,8 +34,16 @@ type Config struct {
 	Issuers *issuer.Set
 	Ledger  *ledger.Ledger
 	Keys    *keypool.Pool // of issue requests
+	Lists   Lists
 	Log     hclog.Logger
 	Now     func() time.Time
+}
+
+// Lists places certificates on the CRLs of their issuers.
+type Lists interface {
+	// Place returns the CRL distribution points of a certificate: urls with CRLShard
+	// replaced. Storage then knows that they must serve until the given time.
+	Place(ctx context.Context, issuer string, serial cert.Serial, urls []string, until time.Time) ([]string, error)
 }
 
 // Service issues the certificates of one mount.

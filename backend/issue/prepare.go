@@ -69,6 +69,9 @@ func (s *Service) prepare(ctx context.Context, request Request, who role.Identit
 		return nil, err
 	}
 	template.SerialNumber = serial.Big()
+	if err := s.place(ctx, template, c.issuer, c.profile); err != nil {
+		return nil, err
+	}
 	c.draft, err = authority.Draft(template, pub, c.issuer.WithinChain(), lint.Check(catalog.LintPolicy(c.profile)))
 	if err != nil {
 		return nil, err
@@ -132,7 +135,7 @@ func (s *Service) template(ctx context.Context, request Request, who role.Identi
 	}
 	ask.Issuer = c.issuer.Certificate()
 	ask.LeafNotAfter = profile.LeafNotAfter(c.issuer.Settings().LeafNotAfter)
-	if ask.URLs, err = s.Issuers.URLsFor(ctx, c.issuer); err != nil {
+	if ask.URLs, err = s.urls(ctx, c.issuer); err != nil {
 		return nil, nil, err
 	}
 	if ask.EngineKey {

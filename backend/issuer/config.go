@@ -20,10 +20,10 @@ type Defaults struct {
 // otherwise.
 type URLs struct {
 	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate (AIA caIssuers)."`
-	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the CRL."`
-	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of delta CRLs; not available yet, so it must be empty."`
+	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the CRL; {{crl_shard}} in one stands for the shard that covers the certificate (shards of config/crl)."`
+	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of the delta CRL (freshestCRL), for certificates that name the complete CRL; needs enable_delta in config/crl."`
 	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder (AIA ocsp)."`
-	EnableTemplating    bool     `json:"enable_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}} and {{cluster_aia_path}} are replaced when a certificate is issued."`
+	EnableTemplating    bool     `json:"enable_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}}, {{cluster_aia_path}} and, in crl_distribution_points, {{crl_shard}} are replaced when a certificate is issued."`
 }
 
 // Cluster is config/cluster: where this cluster is reached.
@@ -102,10 +102,9 @@ func (s *Set) URLs(ctx context.Context) (URLs, error) {
 
 // PutURLs validates and writes config/urls.
 func (s *Set) PutURLs(ctx context.Context, u URLs) error {
-	if err := checkURLs(u.IssuingCertificates, u.CRLDistribution, u.OCSPServers, u.EnableTemplating); err != nil {
-		return err
-	}
-	if err := checkDeltas(u.DeltaCRLs); err != nil {
+	if err := checkURLs(profile.URLs{
+		IssuingCertificates: u.IssuingCertificates, CRLDistributionPoints: u.CRLDistribution, DeltaCRLs: u.DeltaCRLs, OCSPServers: u.OCSPServers,
+	}, u.EnableTemplating); err != nil {
 		return err
 	}
 	return s.change(ctx, func(*snapshot) error { return s.urls.Put(ctx, single, &u) })
@@ -151,6 +150,10 @@ func (s *Set) change(ctx context.Context, write func(*snapshot) error) error {
 	return s.load(ctx)
 }
 
+// CRLShard stands in a URL of crl_distribution_points for the shard that covers a
+// certificate. URLsFor leaves it in: the serial number decides.
+const CRLShard = "{{crl_shard}}"
+
 // URLsFor returns what a certificate of this issuer points to.
 func (s *Set) URLsFor(ctx context.Context, i *Issuer) (profile.URLs, error) {
 	snap, err := s.current(ctx)
@@ -175,6 +178,9 @@ func (s *Set) URLsFor(ctx context.Context, i *Issuer) (profile.URLs, error) {
 	if urls.CRLDistributionPoints, err = pick(own.CRLDistribution, snap.urls.CRLDistribution); err != nil {
 		return urls, err
 	}
+	if urls.DeltaCRLs, err = pick(own.DeltaCRLs, snap.urls.DeltaCRLs); err != nil {
+		return urls, err
+	}
 	urls.OCSPServers, err = pick(own.OCSPServers, snap.urls.OCSPServers)
 	return urls, err
 }
@@ -189,7 +195,7 @@ func (n *snapshot) expand(list []string, i *Issuer) ([]string, error) {
 			return nil, fault.New(fault.Invalid, "URL %s needs a cluster path: write path and aia_path to config/cluster", text)
 		}
 		filled := templates(i.ID(), n.cluster).Replace(text)
-		if err := checkURL("urls", filled); err != nil {
+		if err := checkURL("urls", strings.ReplaceAll(filled, CRLShard, exampleShard)); err != nil {
 			return nil, err
 		}
 		out = append(out, filled)
@@ -197,15 +203,23 @@ func (n *snapshot) expand(list []string, i *Issuer) ([]string, error) {
 	return out, nil
 }
 
-func checkURLs(issuing, crl, ocsp []string, templating bool) error {
+func checkURLs(urls profile.URLs, templating bool) error {
 	lists := []struct {
 		field string
 		urls  []string
-	}{{"issuing_certificates", issuing}, {"crl_distribution_points", crl}, {"ocsp_servers", ocsp}}
+	}{
+		{"issuing_certificates", urls.IssuingCertificates},
+		{crlField, urls.CRLDistributionPoints},
+		{"delta_crl_distribution_points", urls.DeltaCRLs},
+		{"ocsp_servers", urls.OCSPServers},
+	}
 	for _, list := range lists {
 		for _, text := range list.urls {
 			if templating {
 				text = example.Replace(text)
+			}
+			if templating && list.field == crlField {
+				text = strings.ReplaceAll(text, CRLShard, exampleShard)
 			}
 			if err := checkURL(list.field, text); err != nil {
 				return err
@@ -215,14 +229,10 @@ func checkURLs(issuing, crl, ocsp []string, templating bool) error {
 	return nil
 }
 
-// checkDeltas refuses to point to delta CRLs, which nobody makes: a relying party
-// would not find them.
-func checkDeltas(urls []string) error {
-	if len(urls) > 0 {
-		return fault.Field("delta_crl_distribution_points", "must be empty: this engine does not publish delta CRLs yet")
-	}
-	return nil
-}
+const (
+	crlField     = "crl_distribution_points"
+	exampleShard = "128-127"
+)
 
 // templates fills in what a URL may leave open.
 func templates(id string, cluster Cluster) *strings.Replacer {
@@ -244,7 +254,7 @@ func checkURL(field, text string) error {
 	case u.User != nil:
 		return fault.Field(field, "must not hold a user or password")
 	case strings.ContainsFunc(text, odd):
-		return fault.Field(field, "%q must be a URL in plain ASCII, and its templates {{issuer_id}}, {{cluster_path}} or {{cluster_aia_path}}", text)
+		return fault.Field(field, "%q must be a URL in plain ASCII, and its templates {{issuer_id}}, {{cluster_path}} or {{cluster_aia_path}}, in crl_distribution_points also {{crl_shard}}", text)
 	}
 	return nil
 }

@@ -64,10 +64,10 @@ type Settings struct {
 	Usage               []string `json:"usage" default:"read-only,issuing-certificates,crl-signing,ocsp-signing" enum:"read-only|issuing-certificates|crl-signing|ocsp-signing" doc:"What the issuer may be used for."`
 	RevocationAlgorithm string   `json:"revocation_signature_algorithm" doc:"Signature algorithm of CRLs and OCSP answers, such as SHA256WithRSA or ECDSAWithSHA384; empty: the one that suits the key."`
 	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate (AIA caIssuers), instead of those of config/urls."`
-	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the issuer's CRL, instead of those of config/urls."`
-	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of the issuer's delta CRL; not available yet, so it must be empty."`
+	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the issuer's CRL, instead of those of config/urls; {{crl_shard}} in one stands for the shard that covers the certificate."`
+	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of the issuer's delta CRL, instead of those of config/urls."`
 	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder (AIA ocsp), instead of those of config/urls."`
-	EnableAIATemplating bool     `json:"enable_aia_url_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}} and {{cluster_aia_path}} in this issuer's URLs are replaced when a certificate is issued."`
+	EnableAIATemplating bool     `json:"enable_aia_url_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}}, {{cluster_aia_path}} and {{crl_shard}} in this issuer's URLs are replaced when a certificate is issued."`
 	PermittedProfiles   []string `json:"permitted_profiles" blank:"refuse" doc:"Profiles under which the issuer may issue; empty: all. Roles without a profile count as the profile named role:NAME."`
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
 )
 
 // Update replaces an issuer's settings.
@@ -51,10 +52,10 @@ func (n *snapshot) checkSettings(target *Issuer, settings *Settings) error {
 	if err := n.checkManualChain(target, settings.ManualChain); err != nil {
 		return err
 	}
-	if err := checkDeltas(settings.DeltaCRLs); err != nil {
-		return err
-	}
-	return checkURLs(settings.IssuingCertificates, settings.CRLDistribution, settings.OCSPServers, settings.EnableAIATemplating)
+	return checkURLs(profile.URLs{
+		IssuingCertificates: settings.IssuingCertificates, CRLDistributionPoints: settings.CRLDistribution,
+		DeltaCRLs: settings.DeltaCRLs, OCSPServers: settings.OCSPServers,
+	}, settings.EnableAIATemplating)
 }
 
 // checkUsage holds a revoked issuer to never issue again (ca-4).

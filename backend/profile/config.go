@@ -68,6 +68,7 @@ type Config struct {
 	ExcludedURIDomains      []string `json:"excluded_uri_domains" blank:"refuse" doc:"Name constraint of a CA: hosts or .domains of URIs it must not certify."`
 
 	AllowedRevocationReasons []string          `json:"allowed_revocation_reasons" blank:"refuse" doc:"Reasons for which certificates may be revoked; empty allows every reason but certificateHold, which must be listed to allow suspension." enum:"unspecified|keyCompromise|cACompromise|affiliationChanged|superseded|cessationOfOperation|certificateHold|privilegeWithdrawn|aACompromise"`
+	CRLRetention             int64             `json:"crl_retention" doc:"How long a revoked certificate stays on the CRL after its end, as for signatures that are checked long after; 0 leaves it to keep_after_expiry of config/crl." kind:"duration" default:"0"`
 	CSRExtra                 string            `json:"csr_extra" doc:"What a CSR asks for beyond the profile (extensions, key usages, subject attributes): refuse the request, or drop it." enum:"refuse|drop" default:"refuse"`
 	LintSets                 []string          `json:"lint_sets" blank:"refuse" doc:"Sets of lint rules that run before a signature; empty runs those of the RFCs."`
 	LintFailLevel            string            `json:"lint_fail_level" doc:"Severity from which a lint finding refuses the request." enum:"error|warn" default:"error"`

@@ -60,7 +60,7 @@ func told(t *testing.T, config profile.Config, _ profile.Ask) string {
 			reasons += reason.String() + " "
 		}
 	}
-	text, err := json.Marshal([]any{p.NoStore(), p.UniqueKey(), p.CSRExtra(), p.Kind(), p.LintPolicy(), reasons})
+	text, err := json.Marshal([]any{p.NoStore(), p.UniqueKey(), p.CSRExtra(), p.Kind(), p.LintPolicy(), reasons, p.CRLRetention()})
 	require.NoError(t, err)
 	return string(text)
 }
@@ -152,6 +152,7 @@ var mutations = map[string]mutation{
 	"excluded_email_addresses":           constraint(func(c *profile.Config) { c.ExcludedEmailAddresses = []string{"root@example.com"} }),
 	"permitted_uri_domains":              constraint(func(c *profile.Config) { c.PermittedURIDomains = []string{".example.com"} }),
 	"excluded_uri_domains":               constraint(func(c *profile.Config) { c.ExcludedURIDomains = []string{"example.com"} }),
+	"crl_retention":                      {flip: func(c *profile.Config) { c.CRLRetention = 3600 }, outcome: told},
 	"allowed_revocation_reasons":         {flip: func(c *profile.Config) { c.AllowedRevocationReasons = []string{"keyCompromise"} }, outcome: told},
 	"csr_extra":                          {flip: func(c *profile.Config) { c.CSRExtra = profile.CSRDrop }, ask: func(a *profile.Ask) { a.CSR.Unknown = []string{"1.2.3.4"} }},
 	"lint_sets":                          {flip: func(c *profile.Config) { c.LintSets = []string{"cabf_br"} }, outcome: told},

@@ -96,6 +96,7 @@ func codeSigning(c *Config) {
 	c.SubjectAllowed = []string{"common_name", "organization", "ou", "country", "locality", "province"}
 	c.CNPolicy, c.SANTypes, c.SANMax, c.SANURIMax = CNFree, nil, 0, 0
 	c.ExtKeyUsage = []string{"CodeSigning"}
+	c.CRLRetention = 10 * 365 * day // signatures with a time stamp outlive the certificate
 }
 
 func ocspResponder(c *Config) {

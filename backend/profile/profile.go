@@ -80,6 +80,9 @@ func (p *Profile) UniqueKey() bool { return p.config.UniqueKey }
 // does not get.
 func (p *Profile) CSRExtra() string { return p.config.CSRExtra }
 
+// CRLRetention returns how long after its end a revoked certificate stays on the CRL.
+func (p *Profile) CRLRetention() time.Duration { return seconds(p.config.CRLRetention) }
+
 // AllowsReason reports whether certificates may be revoked for the reason.
 func (p *Profile) AllowsReason(r cert.Reason) bool { return p.reasons[r] }
 

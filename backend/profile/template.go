@@ -73,6 +73,7 @@ const (
 type URLs struct {
 	IssuingCertificates   []string
 	CRLDistributionPoints []string
+	DeltaCRLs             []string // freshestCRL (RFC 5280 section 4.2.1.15)
 	OCSPServers           []string
 }
 
@@ -119,7 +120,7 @@ func (p *Profile) Template(ask Ask, now time.Time) (*Template, error) {
 	p.setAuthority(c)
 	p.setPointers(c, ask.URLs)
 	c.Policies = p.policies
-	return t, p.setExtensions(c, ask.Names)
+	return t, p.setExtensions(c, &ask)
 }
 
 // checkKeys refuses keys, and issuers, that the profile does not allow, and the
@@ -260,15 +261,19 @@ func (p *Profile) setPointers(c *x509.Certificate, urls URLs) {
 }
 
 // setExtensions adds what the standard library does not encode: the static
-// extensions, the private key usage period and the names.
-func (p *Profile) setExtensions(c *x509.Certificate, names cert.Names) error {
-	c.ExtraExtensions = slices.Grow(slices.Clone(p.static), 2)
+// extensions, the private key usage period, the URLs of delta CRLs and the names.
+func (p *Profile) setExtensions(c *x509.Certificate, ask *Ask) error {
+	names := ask.Names
+	c.ExtraExtensions = slices.Grow(slices.Clone(p.static), 3)
 	if p.config.PrivateKeyUsage > 0 {
 		period, err := keyUsagePeriod(c.NotBefore, earlier(c.NotAfter, c.NotBefore.Add(seconds(p.config.PrivateKeyUsage))))
 		if err != nil {
 			return err
 		}
 		c.ExtraExtensions = append(c.ExtraExtensions, period)
+	}
+	if deltas := ask.URLs.DeltaCRLs; len(deltas) > 0 && p.config.CRLDistribution == "full" {
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: oidFreshestCRL, Value: cert.MarshalPoints(deltas)})
 	}
 	anonymous := len(c.Subject.ToRDNSequence()) == 0
 	if names.Count() == 0 {

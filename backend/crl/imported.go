@@ -1,0 +1,5 @@
+package crl
+
+import "context"
+
+func (s *Service) watch(context.Context) error { return nil }
