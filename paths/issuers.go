@@ -223,15 +223,26 @@ func missingIssuer(ref string, err error) error {
 	return err
 }
 
-func (m *mount) revokeIssuer(ctx context.Context, call *schema.Call, in issuerRef) (issuerAnswer, error) {
+// revokedIssuer is an issuer and when the CRL of the CA above shows its end, if that CA
+// is here.
+type revokedIssuer struct {
+	issuerAnswer
+	publication
+}
+
+func (m *mount) revokeIssuer(ctx context.Context, call *schema.Call, in issuerRef) (revokedIssuer, error) {
 	revoked, warning, err := m.engine.RevokeIssuer(ctx, in.Ref)
 	if err != nil {
-		return issuerAnswer{}, err
+		return revokedIssuer{}, err
 	}
 	if warning != "" {
 		call.Warn("%s", warning)
 	}
-	return answerIssuer(revoked), nil
+	answer := revokedIssuer{issuerAnswer: answerIssuer(revoked)}
+	if row, found, err := m.engine.Ledger.Row(revoked.Serial()); err == nil && found && row.Issuer != revoked.ID() {
+		answer.publication = m.publishesRow(ctx, call, row)
+	}
+	return answer, nil
 }
 
 func (m *mount) activateIssuer(ctx context.Context, _ *schema.Call, in issuerRef) (issuerAnswer, error) {

@@ -15,7 +15,8 @@ import (
 const revokeHelp = `
 A certificate is named by its serial number or by itself: then it must be the very
 one on record. Revoking it again changes nothing and gives the same answer. An
-issuer has a revocation of its own, issuer/:ref/revoke.
+issuer has a revocation of its own, issuer/:ref/revoke. A suspended certificate can be
+revoked for good; the date of the suspension stays.
 `
 
 // revokeAsk is which certificate to revoke, and why.
@@ -33,11 +34,11 @@ type revokeKeyInput struct {
 }
 
 type revokeAnswer struct {
-	Time      int64  `json:"revocation_time" doc:"When the certificate was revoked, seconds since 1970."`
-	RFC3339   string `json:"revocation_time_rfc3339" doc:"When the certificate was revoked, RFC 3339."`
-	State     string `json:"state" doc:"revoked."`
-	Reason    string `json:"reason" doc:"Reason on record, in the words of RFC 5280."`
-	CRLStatus string `json:"crl_status" doc:"pending: the next CRL shows it, at once for a compromised key, otherwise after rebuild_delay of config/crl; failing: the last CRL could not be made."`
+	Time    int64  `json:"revocation_time" doc:"When the certificate was revoked or suspended, seconds since 1970; 0 after resume."`
+	RFC3339 string `json:"revocation_time_rfc3339" doc:"When the certificate was revoked or suspended, RFC 3339; empty after resume."`
+	State   string `json:"state" doc:"revoked, suspended, or active after resume."`
+	Reason  string `json:"reason" doc:"Reason on record, in the words of RFC 5280; removeFromCRL after resume."`
+	publication
 }
 
 func (m *mount) revokePaths() []*framework.Path {
@@ -46,6 +47,10 @@ func (m *mount) revokePaths() []*framework.Path {
 			schema.Write("Revoke a certificate.", m.revoke)),
 		schema.Path("revoke-with-key", "Revoke a certificate by proof of its private key.", revokeHelp,
 			schema.Write("Revoke a certificate by proof of its private key.", m.revokeWithKey)),
+		schema.Path("suspend", "Revoke a certificate for the time being.", suspendHelp,
+			schema.Write("Suspend a certificate.", m.suspend)),
+		schema.Path("resume", "End the suspension of a certificate.", suspendHelp,
+			schema.Write("End the suspension of a certificate.", m.resume)),
 	}
 }
 
@@ -63,7 +68,7 @@ func (m *mount) revoke(ctx context.Context, call *schema.Call, in revokeAsk) (re
 	if err != nil {
 		return revokeAnswer{}, err
 	}
-	return m.answerRevoked(call, result), nil
+	return m.answerRevoked(ctx, call, result), nil
 }
 
 func (m *mount) revokeWithKey(ctx context.Context, call *schema.Call, in revokeKeyInput) (revokeAnswer, error) {
@@ -80,7 +85,7 @@ func (m *mount) revokeWithKey(ctx context.Context, call *schema.Call, in revokeK
 	if err != nil {
 		return revokeAnswer{}, err
 	}
-	return m.answerRevoked(call, result), nil
+	return m.answerRevoked(ctx, call, result), nil
 }
 
 // parse reads the request; serial is empty when the certificate names itself.
@@ -99,20 +104,23 @@ func (a revokeAsk) parse() (request revoke.Request, serial cert.Serial, err erro
 	return request, serial, nil
 }
 
-func (m *mount) answerRevoked(call *schema.Call, result *revoke.Result) revokeAnswer {
-	revocation := result.Record.Revocation
+// answerRevoked tells what became of a certificate, and when its CRL shows it.
+func (m *mount) answerRevoked(ctx context.Context, call *schema.Call, result *revoke.Result) revokeAnswer {
 	if result.Expired {
 		call.Warn("The certificate has expired; CRLs do not list it.")
 	}
-	answer := revokeAnswer{
-		Time:      revocation.At.Unix(),
-		RFC3339:   revocation.At.UTC().Format(time.RFC3339Nano),
-		State:     "revoked",
-		Reason:    revocation.Reason.String(),
-		CRLStatus: "pending",
+	record, revocation := result.Record, result.Record.Revocation
+	answer := revokeAnswer{State: "active", Reason: cert.RemoveFromCRL.String()}
+	reason := cert.RemoveFromCRL
+	if revocation != nil {
+		reason = revocation.Reason
+		answer = revokeAnswer{
+			Time: revocation.At.Unix(), RFC3339: revocation.At.UTC().Format(time.RFC3339Nano), State: "suspended", Reason: reason.String(),
+		}
+		if revocation.Final() {
+			answer.State = "revoked"
+		}
 	}
-	if m.engine.CRL.LastError(result.Record.Issuer) != nil {
-		answer.CRLStatus = "failing"
-	}
+	answer.publication = m.publishes(ctx, call, record.Issuer, record.Serial, reason)
 	return answer
 }

@@ -59,7 +59,7 @@ func (l *Ledger) RevokePage(ctx context.Context, serials []cert.Serial, r Revoca
 		}
 	}
 	done, err := l.amend(ctx, id, serials, func(stored *Record) (bool, error) {
-		if stored.Revocation.final() {
+		if stored.Revocation.Final() {
 			return false, nil
 		}
 		if admitted, err := admit(stored); err != nil || !admitted {
@@ -79,7 +79,7 @@ func (l *Ledger) Resume(ctx context.Context, serial cert.Serial, at time.Time, c
 			return false, err
 		}
 		switch {
-		case stored.Revocation.final():
+		case stored.Revocation.Final():
 			return false, fault.New(fault.Conflict, "certificate %s is revoked (%s), not suspended; that is for good", serial, stored.Revocation.Reason)
 		case stored.Revocation != nil:
 			stored.Revocation, stored.Resumed = nil, whole(at)
@@ -91,8 +91,8 @@ func (l *Ledger) Resume(ctx context.Context, serial cert.Serial, at time.Time, c
 	})
 }
 
-// final reports whether a revocation never ends.
-func (r *Revocation) final() bool { return r != nil && r.Reason != cert.CertificateHold }
+// Final reports whether there is a revocation that never ends: any but a suspension.
+func (r *Revocation) Final() bool { return r != nil && r.Reason != cert.CertificateHold }
 
 // revoke completes the record unless it is revoked already, and reports whether it did.
 //
@@ -101,7 +101,7 @@ func (r *Revocation) final() bool { return r != nil && r.Reason != cert.Certific
 // stays invalid. What the new revocation does not say is kept too.
 func (r *Record) revoke(with Revocation) bool {
 	if held := r.Revocation; held != nil {
-		if held.final() || !with.final() {
+		if held.Final() || !with.Final() {
 			return false
 		}
 		with.At = held.At

@@ -2,7 +2,8 @@
 // the right one: by its serial number, by the very certificate, or by proof of its
 // private key; for a reason that its profile allows; once, with the same answer ever
 // after. Whatever is named and proven, it costs one get and at most two puts, and many
-// certificates of one page, named by a filter, cost no more.
+// certificates of one page, named by a filter, cost no more. A suspension, where the
+// profile allows one, is the only revocation that ends.
 package revoke
 
 import (
@@ -21,7 +22,8 @@ import (
 // Config says what a Service works on.
 type Config struct {
 	Ledger *ledger.Ledger
-	// Changed is told of each new revocation after it is durable.
+	// Changed is told of each new revocation after it is durable, and of the end of a
+	// suspension, whose reason is removeFromCRL.
 	Changed func(issuer string, reason cert.Reason)
 	// IsIssuer reports whether a serial number is that of an issuer of the mount,
 	// which has a revocation of its own.
@@ -48,10 +50,10 @@ type Request struct {
 	Comment      string    `json:"comment,omitempty"`
 }
 
-// Result is the revocation as it stands, of this call or of an earlier one.
+// Result is the certificate as it stands, by this call or by an earlier one.
 type Result struct {
 	Record  *ledger.Record
-	Changed bool // false: it was revoked before
+	Changed bool // false: it was so before
 	// Expired: the certificate had ended by itself. That is no error but worth a
 	// warning: signatures made before are judged by the reason and the invalidity
 	// date, but the CRLs that the certificate names need not list it any more (RFC
@@ -157,8 +159,8 @@ func (s *Service) revoke(ctx context.Context, serial cert.Serial, request Reques
 	if err := request.check(now); err != nil {
 		return nil, err
 	}
-	if s.config.IsIssuer(serial) {
-		return nil, fault.Field("serial_number", "%s is an issuer of this mount; revoke it with issuer/:ref/revoke", serial)
+	if err := s.checkSerial(serial); err != nil {
+		return nil, err
 	}
 	var recorded *x509.Certificate
 	record, changed, err := s.config.Ledger.RevokeIf(ctx, serial, ledger.Revocation{
@@ -183,6 +185,14 @@ func (s *Service) revoke(ctx context.Context, serial cert.Serial, request Reques
 	return &Result{Record: record, Changed: changed, Expired: now.After(recorded.NotAfter)}, nil
 }
 
+// checkSerial refuses issuers of the mount.
+func (s *Service) checkSerial(serial cert.Serial) error {
+	if s.config.IsIssuer(serial) {
+		return fault.Field("serial_number", "%s is an issuer of this mount; revoke it with issuer/:ref/revoke", serial)
+	}
+	return nil
+}
+
 // check refuses what no certificate can be revoked with.
 func (r *Request) check(now time.Time) error {
 	switch {
@@ -191,7 +201,7 @@ func (r *Request) check(now time.Time) error {
 	case r.Reason == cert.RemoveFromCRL:
 		return fault.Field("reason", "removeFromCRL ends a suspension and revokes nothing")
 	case r.Reason == cert.CertificateHold:
-		return fault.Field("reason", "certificateHold is a suspension, which this release does not have; choose a final reason")
+		return fault.Field("reason", "certificateHold is a suspension: ask for one with suspend, or choose a final reason")
 	case r.InvalidityAt.After(now):
 		return fault.Field("invalidity_date", "must not be in the future")
 	case len(r.Comment) > ledger.MaxComment:
@@ -200,10 +210,10 @@ func (r *Request) check(now time.Time) error {
 	return nil
 }
 
-// checkReason asks the profile, except for a certificate that is revoked already:
-// that is answered like the first time.
+// checkReason asks the profile, except for a certificate that is revoked for good: that
+// is answered like the first time.
 func (s *Service) checkReason(ctx context.Context, record *ledger.Record, reason cert.Reason) error {
-	if record.Revocation != nil {
+	if record.Revocation.Final() {
 		return nil
 	}
 	allowed, err := s.config.Allows(ctx, record.Profile, reason)

@@ -33,6 +33,7 @@ type mount struct {
 	changed []cert.Reason
 	issuers map[cert.Serial]bool
 	locks   map[byte]bool
+	refuses map[cert.Reason]bool // by every profile
 	clock   time.Time
 
 	serial cert.Serial
@@ -42,7 +43,7 @@ type mount struct {
 
 func start(t *testing.T) *mount {
 	t.Helper()
-	m := &mount{store: kvtest.New(), clock: now, issuers: map[cert.Serial]bool{"ca": true}, locks: map[byte]bool{}}
+	m := &mount{store: kvtest.New(), clock: now, issuers: map[cert.Serial]bool{"ca": true}, locks: map[byte]bool{}, refuses: map[cert.Reason]bool{}}
 	m.open(t)
 	page, err := m.ledger.NewPage(1)
 	require.NoError(t, err)
@@ -76,7 +77,7 @@ func (m *mount) use(store kv.Store) {
 			return "issuer", c.Subject.CommonName != "forged.example.com"
 		},
 		Allows: func(_ context.Context, profile string, reason cert.Reason) (bool, error) {
-			return profile != "web@1" || reason != cert.AACompromise, nil
+			return !m.refuses[reason] && (profile != "web@1" || reason != cert.AACompromise), nil
 		},
 	})
 	m.bulk = revoke.NewBulk(revoke.BulkConfig{Revoke: m.revoke, Store: store})
