@@ -1,7 +1,7 @@
 # Thin on purpose: each target is one script, so that what it does can be read and
 # run without make.
 
-.PHONY: demo dev build unit test check bench fuzz soak vault docs tools deps
+.PHONY: demo dev build unit test check bench fuzz soak planted vault docs tools deps
 
 demo: ## the whole story on this machine: token, root, issuing CA, certificate, CRL, OCSP
 	@scripts/demo
@@ -29,6 +29,9 @@ fuzz: ## every fuzzer for FUZZTIME (30s)
 
 soak: ## kills plugin and Vault by chance under load for SOAK (30m), then checks that nothing is lost
 	@scripts/soak
+
+planted: ## plants the bugs of test/planted in a copy, each to be caught by the tests that its patch names
+	@scripts/plant
 
 vault: ## bin/vault for the tests, unless VAULT_BIN or PATH has one
 	@scripts/vault
