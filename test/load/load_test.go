@@ -30,10 +30,11 @@ var figures = []string{
 	"plugin killed until the first sign", "plugin killed until all questions are answered",
 	"plugin started anew: resident", "plugin started anew: peak",
 	"Vault unsealed until active", "Vault active until the first sign", "Vault active until all questions are answered",
-	"revoke one of a batch of 8: p50", "revoke/bulk, dry_run: p50", "revoke/bulk", "plugin, all revoked: resident", "plugin, all revoked: peak",
+	"revoke one, few revoked: p50", "revoke one of a batch of 8: p50",
+	"revoke/bulk, dry_run: p50", "revoke/bulk", "plugin, all revoked: resident", "plugin, all revoked: peak",
 	"CRL made and stored", "plugin, CRL made: resident", "plugin, CRL made: peak",
 	"CRL fetched through Vault", "CRL size", "plugin, CRL fetched: resident", "plugin, CRL fetched: peak",
-	"revoke one more: p50", "built-in LIST certs: p50",
+	"revoke one, all others revoked: p50", "built-in LIST certs: p50",
 }
 
 // The command against a real server, with numbers so small that the figures say

@@ -71,10 +71,10 @@ var steps = []struct {
 	{"listing certificates", (*holding).list},
 	{"killing the plugin", (*holding).killPlugin},
 	{"restarting Vault", (*holding).restartVault},
-	{"revoking some", (*holding).revokeOfBatch},
+	{"revoking some", (*holding).revokeSome},
 	{"revoking all", (*holding).revokeAll},
 	{"making the CRL", (*holding).makeCRL},
-	{"revoking one", (*holding).revokeOne},
+	{"revoking one more", (*holding).revokeMore},
 	{"listing the built-in engine's certificates", (*holding).listBuiltIn},
 }
 

@@ -11,12 +11,16 @@ import (
 	"golang.org/x/crypto/ocsp"
 )
 
-// revokeOfBatch measures revocations of certificates that share a page with those of
-// their batch, which is read and written as a whole.
-func (h *holding) revokeOfBatch(ctx context.Context) error {
+// revokeSome measures revocations while few are revoked: of certificates that were
+// issued one by one, and of those that share a page with their batch, which is read and
+// written as a whole.
+func (h *holding) revokeSome(ctx context.Context) error {
 	some := make([]string, h.config.Many.Samples)
 	for i := range some {
 		some[i] = h.serials[i*len(h.serials)/len(some)]
+	}
+	if err := h.revokeOne(ctx, "revoke one, few revoked: p50"); err != nil {
+		return err
 	}
 	name := fmt.Sprintf("revoke one of a batch of %d: p50", h.config.Many.Batch)
 	return h.sawLatency(ctx, name, revocations(h.ours, some), 0)
@@ -33,7 +37,7 @@ func (h *holding) revokeAll(ctx context.Context) error {
 		if err := decode(answer, &found); err != nil {
 			return err
 		}
-		if revoked := h.config.Many.Samples + 1; found.Matched < len(h.serials)-revoked {
+		if revoked := h.config.Many.Samples + 1; found.Matched < len(h.serials)-revoked { // see list and revokeSome
 			return fmt.Errorf("%d certificates were found to revoke, not all %d", found.Matched, len(h.serials))
 		}
 		return nil
@@ -124,13 +128,19 @@ func (h *holding) makeCRL(ctx context.Context) error {
 	return h.sawMemory("plugin, CRL fetched: resident")
 }
 
-// revokeOne measures a revocation when all those are revoked.
-func (h *holding) revokeOne(ctx context.Context) error {
+// revokeOne measures revocations of certificates that were issued one by one.
+func (h *holding) revokeOne(ctx context.Context, name string) error {
 	serials, err := h.stock(ctx, h.ours, h.config.Many.Samples)
 	if err != nil {
 		return err
 	}
-	if err := h.sawLatency(ctx, "revoke one more: p50", revocations(h.ours, serials), 0); err != nil {
+	return h.sawLatency(ctx, name, revocations(h.ours, serials), 0)
+}
+
+// revokeMore measures a revocation when all those are revoked, and looks whether OCSP
+// tells of them.
+func (h *holding) revokeMore(ctx context.Context) error {
+	if err := h.revokeOne(ctx, "revoke one, all others revoked: p50"); err != nil {
 		return err
 	}
 	root, err := certificateIn(h.ours.authored)
