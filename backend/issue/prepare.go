@@ -180,17 +180,22 @@ func (s *Service) checkKeyUse(pub crypto.PublicKey, c *candidate, owner string) 
 	if c.key != nil || (!s.Ledger.Loaded() && !c.profile.UniqueKey()) {
 		return hash, nil // a fresh key has no history
 	}
-	uses, err := s.Ledger.ByKey(hash)
+	compromised, err := s.Ledger.Compromised(hash)
 	if err != nil {
 		return hash, err
 	}
-	for row := range uses {
-		switch {
-		case !row.RevokedAt.IsZero() && row.Reason == cert.KeyCompromise:
-			return hash, fault.Field("csr", "the key was revoked as compromised with certificate %s; make a new key", row.Serial)
-		case c.profile.UniqueKey() && row.Owner != owner:
-			return hash, fault.Field("csr", "the key is in use by another owner and profile %s wants unique keys (unique_key)", c.profileName())
-		}
+	if compromised != "" {
+		return hash, fault.Field("csr", "the key was revoked as compromised with certificate %s; make a new key", compromised)
+	}
+	if !c.profile.UniqueKey() {
+		return hash, nil
+	}
+	taken, err := s.Ledger.OtherOwner(hash, owner)
+	if err != nil {
+		return hash, err
+	}
+	if taken {
+		return hash, fault.Field("csr", "the key is in use by another owner and profile %s wants unique keys (unique_key)", c.profileName())
 	}
 	return hash, nil
 }

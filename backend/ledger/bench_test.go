@@ -208,3 +208,18 @@ func BenchmarkQuestions(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkKeyQuestions asks about a key with a thousand certificates.
+func BenchmarkKeyQuestions(b *testing.B) {
+	l := loaded(b, kvtest.New(), newClock())
+	key := newKey()
+	for range 1000 {
+		issueFor(b, l, key, "a")
+	}
+	hash := fingerprint(b, key.Public())
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _ = l.Compromised(hash)
+		_, _ = l.OtherOwner(hash, "a")
+	}
+}

@@ -11,7 +11,6 @@ package ledger
 import (
 	"crypto/rand"
 	"iter"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -256,23 +255,6 @@ func (l *Ledger) Rows(after cert.Serial) (iter.Seq[Row], error) {
 			}
 		}
 	}, nil
-}
-
-// ByKey iterates over rows whose certificate has this public key, in the order of
-// serials: none for a key that is new here, at the cost of one look-up. Rows keep
-// 64 bits of the fingerprint: who must be certain compares the record.
-func (l *Ledger) ByKey(key cert.Fingerprint) (iter.Seq[Row], error) {
-	if err := l.questionable(); err != nil {
-		return nil, err
-	}
-	l.mu.RLock()
-	rows := l.state.table.withKey([8]byte(key[:8]))
-	l.mu.RUnlock()
-	if len(rows) == 0 {
-		return func(func(Row) bool) {}, nil
-	}
-	slices.SortFunc(rows, func(a, b Row) int { return compare(string(a.Serial), string(b.Serial)) })
-	return slices.Values(rows), nil
 }
 
 // snapshot returns a view that no later write changes.

@@ -74,6 +74,8 @@ func TestBudgets(t *testing.T) {
 		func() error { _, err := l.Rows(""); return err },
 		func() error { _, err := l.Revoked("issuer-1"); return err },
 		func() error { _, err := l.ByKey(cert.Fingerprint{}); return err },
+		func() error { _, err := l.Compromised(cert.Fingerprint{}); return err },
+		func() error { _, err := l.OtherOwner(cert.Fingerprint{}, ""); return err },
 	} {
 		require.NoError(t, ask())
 	}

@@ -61,6 +61,7 @@ func (t *table) unlink(r *row) {
 		t.byKey[hash] = r.olderKey
 	default:
 		delete(t.byKey, hash)
+		delete(t.keys, hash)
 	}
 }
 

@@ -74,6 +74,7 @@ type table struct {
 	arena  arena
 	words  words
 	byKey  map[[8]byte]uint32 // the text of the row put last for a key hash
+	keys   keyNotes
 }
 
 // view reads a table. One from table.view is valid while the caller holds
@@ -184,21 +185,6 @@ func (v *view) pages(at, i int) iter.Seq[[]row] {
 	}
 }
 
-// withKey returns the rows that have a key hash, in no order.
-func (t *table) withKey(hash [8]byte) []Row {
-	v := t.view()
-	var rows []Row
-	for place := t.byKey[hash]; place != 0; {
-		r, found := v.get(v.texts.serial(place))
-		if !found {
-			break
-		}
-		rows = append(rows, v.wide(r))
-		place = r.olderKey
-	}
-	return rows
-}
-
 // wide returns the Row of a row; its texts are parts of the view's.
 func (v *view) wide(r *row) Row {
 	wide := Row{
@@ -251,6 +237,7 @@ func (t *table) put(wide *Row, m marks, segment uint32) {
 	if found {
 		l := t.own(at)
 		old := &l.rows[i]
+		t.keys.compare(wide.KeyHash, old, &r)
 		r.text, r.olderKey, r.newerKey, r.nameLen = old.text, old.olderKey, old.newerKey, old.nameLen
 		if segment == 0 {
 			r.segment = old.segment
@@ -265,9 +252,11 @@ func (t *table) put(wide *Row, m marks, segment uint32) {
 		t.byKey = map[[8]byte]uint32{}
 	}
 	r.olderKey, t.byKey[wide.KeyHash] = t.byKey[wide.KeyHash], r.text
-	if older := t.at(r.olderKey); older != nil {
+	older := t.at(r.olderKey)
+	if older != nil {
 		older.newerKey = r.text
 	}
+	t.keys.compare(wide.KeyHash, older, &r)
 	t.insert(at, i, r)
 }
 
