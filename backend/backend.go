@@ -157,14 +157,18 @@ func (b *Backend) loadLedger(ctx context.Context) error {
 	return b.Ledger.Load(ctx)
 }
 
-// ConfigureOCSP hands what config/crl says of OCSP to the responder; to be called
-// after each write of it.
+// ConfigureOCSP hands what config/crl and config/ocsp say to the responder; to be
+// called after each write of them. A responder that is told the same keeps its answers.
 func (b *Backend) ConfigureOCSP(ctx context.Context) error {
 	expiry, disabled, err := b.CRL.OCSPExpiry(ctx)
 	if err != nil {
 		return err
 	}
-	b.OCSP.Configure(ocsp.Settings{Expiry: expiry, Disabled: disabled})
+	settings, err := b.OCSP.Settings(ctx, ocsp.Settings{Expiry: expiry, Disabled: disabled})
+	if err != nil {
+		return err
+	}
+	b.OCSP.Configure(settings)
 	return nil
 }
 

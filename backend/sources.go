@@ -24,7 +24,12 @@ type crlSource struct{ b *Backend }
 
 // Authority implements crl.Source.
 func (s crlSource) Authority(ctx context.Context, id string) (*sign.Authority, error) {
-	signer, err := s.b.Issuers.Get(ctx, id)
+	return s.b.authority(ctx, id, issuer.CRLSigning)
+}
+
+// authority returns an issuer as one that signs what is revoked.
+func (b *Backend) authority(ctx context.Context, id string, use issuer.Usage) (*sign.Authority, error) {
+	signer, err := b.Issuers.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +37,7 @@ func (s crlSource) Authority(ctx context.Context, id string) (*sign.Authority, e
 	if err != nil {
 		return nil, err
 	}
-	return s.b.Issuers.Authority(ctx, signer, issuer.CRLSigning, algorithm)
+	return b.Issuers.Authority(ctx, signer, use, algorithm)
 }
 
 // Publishers implements crl.Source.
@@ -105,8 +110,13 @@ func (s ocspSource) Issuers() []ocsp.Issuer {
 }
 
 // Delegate implements ocsp.Source.
-func (s ocspSource) Delegate(ctx context.Context, issuerID string, pub crypto.PublicKey) (*x509.Certificate, error) {
-	return s.b.Issue.Delegate(ctx, issuerID, pub)
+func (s ocspSource) Delegate(ctx context.Context, issuerID string, pub crypto.PublicKey, validity time.Duration) (*x509.Certificate, error) {
+	return s.b.Issue.Delegate(ctx, issuerID, pub, validity)
+}
+
+// Direct implements ocsp.Source.
+func (s ocspSource) Direct(ctx context.Context, issuerID string) (*sign.Authority, error) {
+	return s.b.authority(ctx, issuerID, issuer.OCSPSigning)
 }
 
 // issuers returns the issuers of this mount; right after the start it loads them,
@@ -152,6 +162,19 @@ func (b *Backend) allowsReason(ctx context.Context, profileName string, reason c
 		return reason != cert.CertificateHold, nil
 	}
 	return compiled.AllowsReason(reason), nil
+}
+
+// ImportCRL publishes the CRL of an issuer that signs its lists elsewhere, such as an
+// offline root. Conflict for an issuer whose lists are made here.
+func (b *Backend) ImportCRL(ctx context.Context, ref string, raw []byte) (crl.Head, error) {
+	i, err := b.Issuers.Get(ctx, ref)
+	if err != nil {
+		return crl.Head{}, err
+	}
+	if i.Certificate() == nil || i.KeyID() != "" {
+		return crl.Head{}, fault.New(fault.Conflict, "the key of issuer %s is in this mount, which makes its CRL: only that of a CA whose key is elsewhere is imported", i.ID())
+	}
+	return b.CRL.Import(ctx, i.ID(), i.Certificate(), raw)
 }
 
 // Published makes a new issuer known to relying parties: its first CRL and its OCSP

@@ -8,7 +8,6 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/crl"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
-	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
 	"vault-plugin-secrets-enterprise-pki/paths/schema"
 )
 
@@ -108,10 +107,5 @@ func (m *mount) writeCRLSettings(ctx context.Context, call *schema.Call, in crl.
 	if err := m.engine.CRL.PutSettings(ctx, settings); err != nil {
 		return crl.Settings{}, err
 	}
-	expiry, disabled, err := m.engine.CRL.OCSPExpiry(ctx)
-	if err != nil {
-		return crl.Settings{}, err
-	}
-	m.engine.OCSP.Configure(ocsp.Settings{Disabled: disabled, Expiry: expiry})
-	return settings, nil
+	return settings, m.engine.ConfigureOCSP(ctx)
 }

@@ -76,7 +76,8 @@ func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 func (m *mount) paths() []*framework.Path {
 	return slices.Concat(
 		m.issuePaths(), // first: the ones that are asked most
-		m.publishPaths(),
+		m.crlPaths(),
+		m.ocspPaths(),
 		m.certPaths(),
 		m.revokePaths(),
 		m.bulkPaths(),
@@ -87,6 +88,7 @@ func (m *mount) paths() []*framework.Path {
 		m.keyPaths(),
 		m.tokenPaths(),
 		m.configPaths(),
+		m.ocspConfigPaths(),
 		m.tidyPaths(),
 		m.fsckPaths(),
 		m.keypoolPaths(),
@@ -99,9 +101,11 @@ func special() *logical.Paths {
 	return &logical.Paths{
 		Unauthenticated: []string{
 			"ca", "ca/pem", "ca_chain", "cert/*",
-			"crl", "crl/pem",
+			"crl", "crl/pem", "crl/delta", "crl/delta/pem",
 			"issuer/+/pem", "issuer/+/der", "issuer/+/json",
 			"issuer/+/crl", "issuer/+/crl/der", "issuer/+/crl/pem",
+			"issuer/+/crl/delta", "issuer/+/crl/delta/der", "issuer/+/crl/delta/pem",
+			"issuer/+/crl/shard/+", "issuer/+/crl/shard/+/der", "issuer/+/crl/shard/+/pem",
 			"ocsp/*",
 		},
 		// Declaring a token loads a shared library into this process, and a check reads

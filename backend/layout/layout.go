@@ -13,6 +13,7 @@ const (
 	ConfigURLs     = "config/urls"
 	ConfigCluster  = "config/cluster"
 	ConfigCRL      = "config/crl"
+	ConfigOCSP     = "config/ocsp"
 	ConfigKeyPool  = "config/keypool"
 	ConfigAutoTidy = "config/auto-tidy"
 	Token          = "hsm/"             // hsm/<name>
@@ -50,6 +51,7 @@ var Table = []Row{
 	{ConfigURLs, "issuer", "catalog", false},
 	{ConfigCluster, "issuer", "catalog", false},
 	{ConfigCRL, "crl", "crl", false},
+	{ConfigOCSP, "ocsp", "ocsp", false},
 	{ConfigKeyPool, "keypool", "keypool", false},
 	{ConfigAutoTidy, "tidy", "tidy", false},
 	{Token, "keyring", "catalog", true},

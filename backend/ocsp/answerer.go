@@ -86,7 +86,11 @@ func NewAnswerer(config AnswererConfig) *Answerer {
 
 // Configure sets the settings from now on; answers made under others are not used
 // again.
-func (a *Answerer) Configure(settings Settings) { a.settings.Store(&settings) }
+func (a *Answerer) Configure(settings Settings) {
+	if now := a.settings.Load(); now == nil || *now != settings {
+		a.settings.Store(&settings)
+	}
+}
 
 // Answer returns the response to a DER request. It never fails and reads memory
 // only. An answer that was given before costs no allocation.
@@ -110,6 +114,14 @@ func (a *Answerer) Answer(request []byte) (answer Answer) {
 	asked, status := ParseRequest(request)
 	if status != Successful {
 		return status.answer()
+	}
+	if settings.NoNonce {
+		asked.Nonce = nil
+	}
+	if asked.list != nil && asked.Nonce == nil {
+		if kept, ok := a.kept(asked.list, settings); ok {
+			return kept
+		}
 	}
 	return a.answer(asked, settings)
 }
@@ -146,7 +158,7 @@ func (a *Answerer) answer(asked *Request, settings *Settings) Answer {
 		return TryLater.answer() // even an unknown issuer may turn out to be ours (rev-3)
 	}
 	table := a.issuers(source)
-	issuers := table.issuersOf(asked)
+	issuers := table.issuersOf(asked, settings)
 	if issuers == nil {
 		return Unauthorized.answer()
 	}
@@ -158,6 +170,9 @@ func (a *Answerer) answer(asked *Request, settings *Settings) Answer {
 	said, whole, err := a.look(asked, issuers)
 	if err != nil {
 		return TryLater.answer()
+	}
+	if !whole && settings.NeverIssued == SayUnauthorized {
+		return Unauthorized.answer()
 	}
 	made := &signed{from: now.UTC().Truncate(time.Second), table: table, issuers: issuers, signer: signer, settings: settings, said: said}
 	if err := made.sign(asked); err != nil {

@@ -86,12 +86,14 @@ func newDelegate(certificate, ca *x509.Certificate, key crypto.Signer) (*delegat
 	}, nil
 }
 
-// Signer implements Signers.
+// Signer implements Signers: the delegated responder, else the CA where it may.
 func (r *Responder) Signer(issuer string, now time.Time) *Signer {
-	if d := r.held(issuer); d != nil && d.usable(now) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if d := r.delegates[issuer]; d != nil && d.usable(now) {
 		return d.signer
 	}
-	return nil
+	return r.directs[issuer]
 }
 
 // held returns the responder of an issuer, nil when none is known.
@@ -128,6 +130,9 @@ func (r *Responder) Responder(issuer string) *x509.Certificate {
 // Invalidate drops what was read from a storage key that another node has written;
 // the next Prepare reads it again.
 func (r *Responder) Invalidate(key string) {
+	if key == layout.ConfigOCSP {
+		r.choices.Store(nil)
+	}
 	if issuer, found := strings.CutPrefix(key, layout.Responder); found {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -150,13 +155,17 @@ func (r *Responder) Prepare(ctx context.Context) error {
 	if r.answerer.settings.Load().Disabled {
 		return nil
 	}
+	chosen, err := r.chosen(ctx)
+	if err != nil {
+		return err
+	}
 	var group errgroup.Group
 	group.SetLimit(preparesAtOnce)
 	var mu sync.Mutex // guards failures
 	var failures []error
 	for _, issuer := range issuers {
 		group.Go(func() error {
-			err := r.prepare(ctx, issuer)
+			err := r.prepare(ctx, issuer, chosen)
 			r.mu.Lock()
 			r.failures[issuer.ID] = err
 			r.mu.Unlock()
@@ -185,6 +194,11 @@ func (r *Responder) forget(issuers []Issuer) {
 			delete(r.delegates, id)
 		}
 	}
+	for id := range r.directs {
+		if gone(id) {
+			delete(r.directs, id)
+		}
+	}
 	for id := range r.failures {
 		if gone(id) {
 			delete(r.failures, id)
@@ -202,13 +216,53 @@ func (r *Responder) Stored(ctx context.Context) ([]string, error) { return r.rec
 func (r *Responder) Forget(ctx context.Context, issuer string) error {
 	r.mu.Lock()
 	delete(r.delegates, issuer)
+	delete(r.directs, issuer)
 	delete(r.failures, issuer)
 	r.mu.Unlock()
 	return r.records.Delete(ctx, issuer)
 }
 
-// prepare sees to one issuer.
-func (r *Responder) prepare(ctx context.Context, issuer Issuer) (err error) {
+// prepare sees to one issuer, and lets the CA answer for itself for as long as nobody
+// else can, if it may.
+func (r *Responder) prepare(ctx context.Context, issuer Issuer, chosen *choices) error {
+	err := r.delegated(ctx, issuer, chosen.validity)
+	d := r.held(issuer.ID)
+	if !chosen.options.AllowCADirect || d != nil && d.usable(r.config.Now()) {
+		r.direct(issuer.ID, nil)
+		return err
+	}
+	r.mu.RLock()
+	there := r.directs[issuer.ID] != nil
+	r.mu.RUnlock()
+	if there {
+		return err
+	}
+	authority, problem := r.config.Source.Direct(ctx, issuer.ID)
+	if problem != nil {
+		return errors.Join(err, fmt.Errorf("signing with the CA key instead: %w", problem))
+	}
+	signer, problem := NewSigner(authority)
+	if problem != nil {
+		return errors.Join(err, problem)
+	}
+	r.direct(issuer.ID, signer)
+	r.config.Log.Warn("OCSP is answered with the CA key (allow_ca_direct)", "issuer", issuer.ID)
+	return err
+}
+
+// direct makes a CA answer for itself; nil: no more.
+func (r *Responder) direct(issuer string, signer *Signer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if signer == nil {
+		delete(r.directs, issuer)
+		return
+	}
+	r.directs[issuer] = signer
+}
+
+// delegated makes sure that one issuer has a delegated responder.
+func (r *Responder) delegated(ctx context.Context, issuer Issuer, validity time.Duration) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			what, stack := fault.Panicked(cause)
@@ -236,7 +290,7 @@ func (r *Responder) prepare(ctx context.Context, issuer Issuer) (err error) {
 			return r.save(ctx, issuer.ID, d)
 		}
 	}
-	return r.rekey(ctx, issuer.ID, ca, d)
+	return r.rekey(ctx, issuer.ID, ca, d, validity)
 }
 
 // revoked reports whether the responder's own certificate was revoked. Relying
@@ -282,12 +336,12 @@ func (s *record) open(ca *x509.Certificate) (*delegate, error) {
 // rekey makes a new key, has it certified, uses it, and stores it. before, which
 // may be nil, answers until relying parties accept the successor; after that the
 // answers it has signed stay valid, since they carry its certificate.
-func (r *Responder) rekey(ctx context.Context, id string, ca *x509.Certificate, before *delegate) error {
+func (r *Responder) rekey(ctx context.Context, id string, ca *x509.Certificate, before *delegate, validity time.Duration) error {
 	key, err := cert.GenerateKey(cert.P256)
 	if err != nil {
 		return fmt.Errorf("generating responder key: %w", err)
 	}
-	certificate, err := r.config.Source.Delegate(ctx, id, key.Public())
+	certificate, err := r.config.Source.Delegate(ctx, id, key.Public(), validity)
 	if err != nil {
 		return fmt.Errorf("certifying responder key: %w", err)
 	}

@@ -119,6 +119,7 @@ type source struct {
 	byID        map[string]ca
 	delegations int
 	refuse      func(issuer string) error
+	noDirect    error
 	edit        func(*x509.Certificate) // changes the responder's certificate
 }
 
@@ -129,7 +130,7 @@ func (s *source) Issuers() []ocsp.Issuer {
 }
 
 // Delegate certifies a responder for 14 days, as the preset ocsp-responder does.
-func (s *source) Delegate(_ context.Context, issuer string, pub crypto.PublicKey) (*x509.Certificate, error) {
+func (s *source) Delegate(_ context.Context, issuer string, pub crypto.PublicKey, validity time.Duration) (*x509.Certificate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refuse != nil {
@@ -140,7 +141,7 @@ func (s *source) Delegate(_ context.Context, issuer string, pub crypto.PublicKey
 	s.delegations++
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(int64(0x7000 + s.delegations)), Subject: pkix.Name{CommonName: "responder"},
-		NotBefore: s.now().Add(-time.Minute), NotAfter: s.now().Add(14 * 24 * time.Hour),
+		NotBefore: s.now().Add(-time.Minute), NotAfter: s.now().Add(validity),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning},
 		ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 5}, Value: []byte{5, 0}}},
 	}
@@ -151,6 +152,15 @@ func (s *source) Delegate(_ context.Context, issuer string, pub crypto.PublicKey
 		s.edit(template)
 	}
 	return s.byID[issuer].issue(s.t, template, pub), nil
+}
+
+func (s *source) Direct(_ context.Context, issuer string) (*sign.Authority, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.noDirect != nil {
+		return nil, s.noDirect
+	}
+	return s.byID[issuer].authority(s.t), nil
 }
 
 func (s *source) count() int {

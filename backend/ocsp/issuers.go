@@ -3,7 +3,7 @@ package ocsp
 import (
 	"bytes"
 	"crypto"
-	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/x509"
 	"slices"
 )
@@ -11,8 +11,8 @@ import (
 // identity is the part of a CertID that names a CA. Shorter hashes end in zeros.
 type identity struct {
 	hash crypto.Hash
-	name [sha256.Size]byte
-	key  [sha256.Size]byte
+	name [sha512.Size]byte
+	key  [sha512.Size]byte
 }
 
 // identityOf returns the identity that a CertID names; false when the hash is not
@@ -34,6 +34,11 @@ type authority struct {
 	issuers []string // ids, in the order of Source
 }
 
+// hashes are those by which a CertID may name a CA.
+var hashes = map[string]crypto.Hash{
+	oidSHA1: crypto.SHA1, oidSHA256: crypto.SHA256, oidSHA384: crypto.SHA384, oidSHA512: crypto.SHA512,
+}
+
 // table finds authorities by identity; immutable.
 type table struct {
 	given  []Issuer // as it came
@@ -44,7 +49,7 @@ type table struct {
 // newTable hashes every issuer's name and key; failed names issuers whose
 // certificate is malformed.
 func newTable(source []Issuer) (t *table, failed []string) {
-	t = &table{given: source, source: slices.Clone(source), found: make(map[identity]*authority, 2*len(source))}
+	t = &table{given: source, source: slices.Clone(source), found: make(map[identity]*authority, len(hashes)*len(source))}
 	for _, issuer := range source {
 		certificate, err := x509.ParseCertificate(issuer.DER)
 		if err != nil {
@@ -56,7 +61,7 @@ func newTable(source []Issuer) (t *table, failed []string) {
 			failed = append(failed, issuer.ID)
 			continue
 		}
-		for _, hash := range []crypto.Hash{crypto.SHA1, crypto.SHA256} {
+		for _, hash := range hashes {
 			id := identity{hash: hash}
 			copy(id.name[:], digest(hash, certificate.RawSubject))
 			copy(id.key[:], digest(hash, key))
@@ -80,12 +85,15 @@ func (t *table) current(source []Issuer) bool {
 }
 
 // issuersOf returns the ids of the issuers that all certificates of a request are
-// of; nil when there are none, or when the request mixes CAs: a delegated responder
+// of; nil when there are none, when its hash is not accepted, or when the request mixes CAs: a delegated responder
 // speaks for one CA (RFC 6960 section 4.2.2.2), so that no response could answer
 // for all with authority.
-func (t *table) issuersOf(request *Request) []string {
+func (t *table) issuersOf(request *Request, settings *Settings) []string {
 	var issuers []string
 	for i, id := range request.CertIDs {
+		if settings.NoSHA1 && id.Hash == crypto.SHA1 {
+			return nil
+		}
 		known, ok := identityOf(id)
 		found := t.found[known]
 		if !ok || found == nil || i > 0 && !slices.Equal(issuers, found.issuers) {

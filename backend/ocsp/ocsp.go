@@ -17,6 +17,7 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
 
 // Caps on requests, checked before or while they are decoded (dos-1).
@@ -30,7 +31,9 @@ type Source interface {
 	Issuers
 	// Delegate signs a responder certificate (profile ocsp-responder) for the public
 	// key with the issuer's own key, and records it in the ledger before returning.
-	Delegate(ctx context.Context, issuer string, pub crypto.PublicKey) (*x509.Certificate, error)
+	Delegate(ctx context.Context, issuer string, pub crypto.PublicKey, validity time.Duration) (*x509.Certificate, error)
+	// Direct returns the issuer itself as one that signs; usage ocsp-signing checked.
+	Direct(ctx context.Context, issuer string) (*sign.Authority, error)
 }
 
 // Issuer is one CA that may be asked about; see Issuers. Usage ocsp-signing checked.
@@ -48,13 +51,36 @@ type Config struct {
 	Now    func() time.Time
 }
 
-// Settings are the part of config/crl that concerns the responder.
+// NeverIssued is what is said of a serial number that was never issued. It is never
+// good (ocsp-1).
+type NeverIssued string
+
+// The answers for serial numbers that were never issued; the zero one is SayUnknown.
+const (
+	SayUnknown NeverIssued = "unknown"
+	// SayRevoked: revoked since 1970 for certificateHold, with the extension
+	// extended-revoked (RFC 6960 sections 2.2 and 4.4.8).
+	SayRevoked NeverIssued = "revoked"
+	// SayUnauthorized: the whole answer is unauthorized, which costs no signature.
+	SayUnauthorized NeverIssued = "unauthorized"
+)
+
+// Settings say how to answer.
 type Settings struct {
 	// Disabled makes every answer unauthorized.
 	Disabled bool
 	// Expiry is the distance from thisUpdate to nextUpdate; 0 leaves nextUpdate out,
 	// which says that newer information is always available (RFC 6960 section 2.4).
 	Expiry time.Duration
+	// NeverIssued is the answer for serial numbers that were never issued.
+	NeverIssued NeverIssued
+	// NoNonce leaves nonces unanswered, so that requests with one share an answer.
+	NoNonce bool
+	// NoSHA1 makes requests that name the issuer by SHA-1 unauthorized.
+	NoSHA1 bool
+	// ArchiveCutoff is how long after their end certificates are still answered for,
+	// which answers then say (RFC 6960 section 4.4.4); 0: they do not.
+	ArchiveCutoff time.Duration
 }
 
 // DefaultSettings returns the settings of a Responder that was never configured.

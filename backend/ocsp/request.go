@@ -55,6 +55,10 @@ const (
 	oidBasic    = "\x2b\x06\x01\x05\x05\x07\x30\x01\x01" // 1.3.6.1.5.5.7.48.1.1
 	oidSHA1     = "\x2b\x0e\x03\x02\x1a"
 	oidSHA256   = "\x60\x86\x48\x01\x65\x03\x04\x02\x01"
+	oidSHA384   = "\x60\x86\x48\x01\x65\x03\x04\x02\x02"
+	oidSHA512   = "\x60\x86\x48\x01\x65\x03\x04\x02\x03"
+	oidCutoff   = "\x2b\x06\x01\x05\x05\x07\x30\x01\x06" // 1.3.6.1.5.5.7.48.1.6, archive cutoff
+	oidExtended = "\x2b\x06\x01\x05\x05\x07\x30\x01\x09" // 1.3.6.1.5.5.7.48.1.9, extended revoked
 )
 
 // explicit returns the tag [number] EXPLICIT.
@@ -164,13 +168,7 @@ func readCertID(raw cryptobyte.String) (CertID, Status) {
 	if !wellFormed {
 		return CertID{}, MalformedRequest
 	}
-	switch string(oid) {
-	case oidSHA1:
-		id.Hash = crypto.SHA1
-	case oidSHA256:
-		id.Hash = crypto.SHA256
-	}
-	id.NameHash, id.KeyHash = name, key
+	id.Hash, id.NameHash, id.KeyHash = hashes[string(oid)], name, key
 	if magnitude := bytes.TrimLeft(serial, "\x00"); serial[0] < 0x80 && len(magnitude) <= cert.MaxSerialOctets {
 		id.Serial = cert.Serial(magnitude)
 	}

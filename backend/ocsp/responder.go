@@ -2,6 +2,7 @@ package ocsp
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -18,11 +19,13 @@ type Responder struct {
 	config   Config
 	records  kv.Table[record]
 	answerer *Answerer
+	choices  atomic.Pointer[choices] // nil: to be read
 
 	preparing sync.Mutex // one Prepare at a time: a key is made once
 
 	mu        sync.RWMutex // guards what follows; held for map accesses only
 	delegates map[string]*delegate
+	directs   map[string]*Signer // CAs that answer for themselves, see Options.AllowCADirect
 	failures  map[string]error
 }
 
@@ -38,6 +41,7 @@ func New(config Config) *Responder {
 		config:    config,
 		records:   kv.NewTable[record](config.Store, layout.Responder, recordVersion),
 		delegates: map[string]*delegate{},
+		directs:   map[string]*Signer{},
 		failures:  map[string]error{},
 	}
 	r.answerer = NewAnswerer(AnswererConfig{

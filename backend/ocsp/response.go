@@ -5,6 +5,7 @@ import (
 	"crypto/fips140"
 	_ "crypto/sha1"   // for crypto.Hash
 	_ "crypto/sha256" // for crypto.Hash
+	_ "crypto/sha512" // for crypto.Hash
 	"crypto/x509"
 	"fmt"
 	"time"
@@ -33,6 +34,9 @@ type Single struct {
 	State     State
 	RevokedAt time.Time   // Revoked only
 	Reason    cert.Reason // Revoked only; Unspecified is omitted
+	// ArchiveCutoff is the end of the oldest certificates that are answered for (RFC
+	// 6960 section 4.4.4); zero: omitted.
+	ArchiveCutoff time.Time
 }
 
 // Response is a ResponseData. Times count in whole seconds.
@@ -41,6 +45,8 @@ type Response struct {
 	NextUpdate time.Time // zero: omitted
 	Singles    []Single
 	Nonce      []byte // nil: omitted
+	// ExtendedRevoked says that revoked may mean never issued (RFC 6960 section 4.4.8).
+	ExtendedRevoked bool
 }
 
 // Signer signs responses in the name of one responder. It is immutable.
@@ -147,8 +153,8 @@ func (s *Signer) data(response Response) ([]byte, error) {
 				response.addSingle(b, single)
 			}
 		})
-		if response.Nonce != nil {
-			b.AddASN1(explicit(1), func(b *cryptobyte.Builder) { addNonce(b, response.Nonce) })
+		if response.Nonce != nil || response.ExtendedRevoked {
+			b.AddASN1(explicit(1), response.addExtensions)
 		}
 	})
 	return b.Bytes()
@@ -172,15 +178,33 @@ func (r Response) addSingle(b *cryptobyte.Builder, single Single) {
 		if !r.NextUpdate.IsZero() {
 			b.AddASN1(explicit(0), func(b *cryptobyte.Builder) { b.AddASN1GeneralizedTime(r.NextUpdate.UTC()) })
 		}
+		if !single.ArchiveCutoff.IsZero() {
+			b.AddASN1(explicit(1), func(b *cryptobyte.Builder) {
+				b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+					addExtension(b, oidCutoff, func(b *cryptobyte.Builder) { b.AddASN1GeneralizedTime(single.ArchiveCutoff.UTC()) })
+				})
+			})
+		}
 	})
 }
 
-// addNonce adds responseExtensions with the nonce of the request (RFC 9654).
-func addNonce(b *cryptobyte.Builder, nonce []byte) {
+// addExtensions adds responseExtensions: the nonce of the request (RFC 9654), and
+// extended-revoked.
+func (r Response) addExtensions(b *cryptobyte.Builder) {
 	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			b.AddASN1(asn1.OBJECT_IDENTIFIER, func(b *cryptobyte.Builder) { b.AddBytes([]byte(oidNonce)) })
-			b.AddASN1(asn1.OCTET_STRING, func(b *cryptobyte.Builder) { b.AddASN1OctetString(nonce) })
-		})
+		if r.Nonce != nil {
+			addExtension(b, oidNonce, func(b *cryptobyte.Builder) { b.AddASN1OctetString(r.Nonce) })
+		}
+		if r.ExtendedRevoked {
+			addExtension(b, oidExtended, func(b *cryptobyte.Builder) { b.AddASN1NULL() })
+		}
+	})
+}
+
+// addExtension adds an Extension that is not critical.
+func addExtension(b *cryptobyte.Builder, oid string, value cryptobyte.BuilderContinuation) {
+	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1(asn1.OBJECT_IDENTIFIER, func(b *cryptobyte.Builder) { b.AddBytes([]byte(oid)) })
+		b.AddASN1(asn1.OCTET_STRING, value)
 	})
 }

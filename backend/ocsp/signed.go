@@ -52,7 +52,8 @@ func (s *signed) sign(asked *Request) error {
 	}
 	response := Response{ThisUpdate: s.from, NextUpdate: s.next, Nonce: asked.Nonce, Singles: make([]Single, len(s.said))}
 	for i := range s.said {
-		response.Singles[i] = single(asked.CertIDs[i], &s.said[i].status)
+		response.Singles[i] = s.single(asked.CertIDs[i], &s.said[i].status)
+		response.ExtendedRevoked = response.ExtendedRevoked || s.said[i].issuer == "" && response.Singles[i].State == Revoked
 	}
 	var err error
 	s.der, err = s.signer.Encode(response)
@@ -60,9 +61,16 @@ func (s *signed) sign(asked *Request) error {
 }
 
 // single says what a status means.
-func single(id CertID, status *CertStatus) Single {
+func (s *signed) single(id CertID, status *CertStatus) Single {
 	answer := Single{CertID: id.Raw, State: status.State}
-	if status.State == Revoked {
+	if cutoff := s.settings.ArchiveCutoff; cutoff > 0 && status.State != Unknown {
+		answer.ArchiveCutoff = s.from.Add(-cutoff)
+	}
+	switch {
+	case status.State == Unknown && s.settings.NeverIssued == SayRevoked:
+		// RFC 6960 section 2.2 prescribes both.
+		answer.State, answer.RevokedAt, answer.Reason = Revoked, time.Unix(0, 0).UTC(), cert.CertificateHold
+	case status.State == Revoked:
 		answer.RevokedAt, answer.Reason = status.RevokedAt, status.Reason
 		if !status.Reason.Known() || status.Reason == cert.RemoveFromCRL {
 			// A reason that makes no sense must not hide the revocation.

@@ -43,6 +43,7 @@ type wireRequest struct {
 var (
 	oidSHA1   = asn1.ObjectIdentifier{1, 3, 14, 3, 2, 26}
 	oidSHA256 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 1}
+	oidSHA384 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 2}
 	oidSHA512 = asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 2, 3}
 	oidNonce  = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 2}
 	oidAccept = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 48, 1, 4}
@@ -58,7 +59,7 @@ func ask(t testing.TB, issuer *x509.Certificate, h crypto.Hash, serial *big.Int)
 	}
 	_, err := asn1.Unmarshal(issuer.RawSubjectPublicKeyInfo, &spki)
 	require.NoError(t, err)
-	oid := map[crypto.Hash]asn1.ObjectIdentifier{crypto.SHA1: oidSHA1, crypto.SHA256: oidSHA256, crypto.SHA512: oidSHA512}[h]
+	oid := map[crypto.Hash]asn1.ObjectIdentifier{crypto.SHA1: oidSHA1, crypto.SHA256: oidSHA256, crypto.SHA384: oidSHA384, crypto.SHA512: oidSHA512}[h]
 	return wireSingle{CertID: wireCertID{
 		Algorithm: pkix.AlgorithmIdentifier{Algorithm: oid, Parameters: asn1.NullRawValue},
 		NameHash:  hash(h, issuer.RawSubject), KeyHash: hash(h, spki.Key.Bytes), Serial: serial,
@@ -128,9 +129,10 @@ type wireAnswer struct {
 		At     time.Time       `asn1:"generalized"`
 		Reason asn1.Enumerated `asn1:"explicit,tag:0,optional,default:0"`
 	} `asn1:"tag:1,optional"`
-	Unknown    asn1.Flag `asn1:"tag:2,optional"`
-	ThisUpdate time.Time `asn1:"generalized"`
-	NextUpdate time.Time `asn1:"generalized,explicit,tag:0,optional"`
+	Unknown    asn1.Flag        `asn1:"tag:2,optional"`
+	ThisUpdate time.Time        `asn1:"generalized"`
+	NextUpdate time.Time        `asn1:"generalized,explicit,tag:0,optional"`
+	Extensions []pkix.Extension `asn1:"explicit,tag:1,optional"`
 }
 
 // state returns which of the three was chosen.
