@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/crl"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
@@ -77,9 +78,9 @@ func (m *mount) certPaths() []*framework.Path {
 		schema.Path("cert/crl", "Read the default issuer's CRL.", certHelp,
 			schema.Read("Read the CRL in PEM.", m.readCertCRL)),
 		schema.Path("cert/crl/raw", "Fetch the default issuer's CRL in DER.", certHelp,
-			schema.Read("Fetch the CRL in DER.", m.fetchCRL)),
+			schema.Read("Fetch the CRL in DER.", m.fetchDefault(crl.Complete, asDER))),
 		schema.Path("cert/crl/raw/pem", "Fetch the default issuer's CRL in PEM.", certHelp,
-			schema.Read("Fetch the CRL in PEM.", m.fetchCRLPEM)),
+			schema.Read("Fetch the CRL in PEM.", m.fetchDefault(crl.Complete, asPEM))),
 		schema.Path("cert/"+schema.Segment("serial"), "Read a certificate.", certHelp,
 			schema.Read("Read a certificate and whether it is revoked.", m.readCert)),
 		schema.Path("cert/"+schema.Segment("serial")+"/raw", "Fetch a certificate in DER.", certHelp,

@@ -67,6 +67,8 @@ type issuerAnswer struct {
 	Revoked             bool     `json:"revoked" doc:"Whether the issuer is revoked."`
 	RevocationTime      int64    `json:"revocation_time,omitempty" doc:"When it was revoked, seconds since 1970."`
 	RevocationRFC3339   string   `json:"revocation_time_rfc3339,omitempty" doc:"When it was revoked, RFC 3339."`
+	CRLNextUpdate       string   `json:"crl_next_update,omitempty" doc:"When its complete CRL ends, RFC 3339."`
+	CRLAlarm            string   `json:"crl_alarm,omitempty" doc:"What is wrong with its CRL: it has ended or its renewal is overdue."`
 }
 
 // publicIssuer is what anyone may know of an issuer: its path needs no token.
@@ -141,7 +143,14 @@ func (m *mount) readIssuer(ctx context.Context, _ *schema.Call, in issuerRef) (i
 	if err != nil {
 		return issuerAnswer{}, missingIssuer(in.Ref, err)
 	}
-	return answerIssuer(i), nil
+	answer := answerIssuer(i)
+	head, err := m.engine.CRL.Newest(ctx, i.ID())
+	if err != nil {
+		return issuerAnswer{}, err
+	}
+	answer.CRLNextUpdate = rfc3339(head.NextUpdate)
+	answer.CRLAlarm, err = m.engine.CRL.Alarm(ctx, i.ID())
+	return answer, err
 }
 
 func (m *mount) writeIssuer(ctx context.Context, _ *schema.Call, in issuerInput) (issuerAnswer, error) {

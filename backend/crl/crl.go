@@ -98,7 +98,8 @@ type Head struct {
 	// complete list.
 	URLs []string `json:"urls,omitempty"`
 	// Imported says that the list was signed elsewhere and brought in.
-	Imported bool `json:"imported,omitempty"`
+	Imported   bool      `json:"imported,omitempty"`
+	ImportedAt time.Time `json:"imported_at,omitzero"`
 }
 
 // Earlier is what a delta has to know of a complete list.

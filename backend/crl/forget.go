@@ -63,6 +63,9 @@ func (s *Service) Forget(ctx context.Context, issuer string) error {
 		return err
 	}
 	s.places.drop(issuer)
+	s.watched.mu.Lock()
+	s.watched.issuers = slices.DeleteFunc(s.watched.issuers, func(id string) bool { return id == issuer })
+	s.watched.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, kind := range append(kinds, allShards) {

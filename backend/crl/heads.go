@@ -89,13 +89,10 @@ func (s *Service) head(ctx context.Context, issuer string, kind Kind) (*Head, er
 	return &p.offer(&edition{head: *head}).head, nil
 }
 
-// Newest returns the head of an issuer's newest complete CRL, without its body: from
-// memory, else with one Get. The zero Head when the issuer has none yet.
+// Newest returns the head of the newest complete CRL of an issuer of the mount, without
+// its body: from memory, else with one Get. The zero Head when there is none yet.
 func (s *Service) Newest(ctx context.Context, issuer string) (Head, error) {
-	if e := s.known(issuer, Complete); e != nil {
-		return e.head, nil
-	}
-	head, err := s.heads.Get(ctx, issuer)
+	head, err := s.head(ctx, issuer, Complete)
 	if err != nil || head == nil {
 		return Head{}, err
 	}

@@ -43,7 +43,8 @@ type Service struct {
 	numbers      map[string]*series      // by the listName of the scope
 	closed       bool
 
-	places *places
+	places  *places
+	watched watched
 }
 
 // headVersion is the version that a stored Head record carries.
@@ -63,6 +64,7 @@ func New(config Config) *Service {
 		publications: map[string]*publication{},
 		numbers:      map[string]*series{},
 		places:       newPlaces(config.Store),
+		watched:      watched{warned: map[string]string{}},
 	}
 }
 
@@ -95,6 +97,9 @@ func (s *Service) Invalidate(key string) {
 		s.mu.Lock()
 		delete(s.publications, name)
 		s.mu.Unlock()
+		s.watched.mu.Lock()
+		s.watched.issuers = nil
+		s.watched.mu.Unlock()
 	}
 	if issuer, found := strings.CutPrefix(key, layout.CRLPlaces); found {
 		s.places.drop(issuer)
