@@ -52,7 +52,9 @@ var rooms = []room{
 
 	{8, "backend", "fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp tidy fsck"},
 
+	{9, "edge/config", "fault"},
 	{9, "edge/page", "cert"},
+	{10, "edge/publish", "fault feed edge/config"},
 
 	{9, "paths/schema", "fault cert"},
 
