@@ -97,15 +97,15 @@ func (m *mount) certPaths() []*framework.Path {
 }
 
 func (m *mount) listCerts(_ context.Context, call *schema.Call, in schema.Page) (schema.Keys, error) {
-	return m.listRows(call, in, func(ledger.Row) bool { return true })
+	return listRows(call, in, m.engine.Ledger.Rows)
 }
 
 func (m *mount) listRevoked(_ context.Context, call *schema.Call, in schema.Page) (schema.Keys, error) {
-	return m.listRows(call, in, func(row ledger.Row) bool { return !row.RevokedAt.IsZero() })
+	return listRows(call, in, m.engine.Ledger.RevokedRows)
 }
 
-// listRows lists the serial numbers of the rows that are wanted, in their order.
-func (m *mount) listRows(call *schema.Call, page schema.Page, wanted func(ledger.Row) bool) (schema.Keys, error) {
+// listRows lists the serial numbers of a walk over rows after a serial.
+func listRows(call *schema.Call, page schema.Page, walk func(after cert.Serial) (iter.Seq[ledger.Row], error)) (schema.Keys, error) {
 	var after cert.Serial
 	if page.After != "" {
 		var err error
@@ -113,7 +113,7 @@ func (m *mount) listRows(call *schema.Call, page schema.Page, wanted func(ledger
 			return schema.Keys{}, fault.Field("after", "%w", err)
 		}
 	}
-	rows, err := m.engine.Ledger.Rows(after)
+	rows, err := walk(after)
 	if err != nil {
 		return schema.Keys{}, err
 	}
@@ -121,18 +121,15 @@ func (m *mount) listRows(call *schema.Call, page schema.Page, wanted func(ledger
 	if limit == 0 {
 		limit = listCap
 	}
-	keys, more := collect(rows, wanted, limit)
+	keys, more := collect(rows, limit)
 	if more && page.Limit == 0 {
 		call.Warn("Only the first %d are listed; ask for those after the last one.", limit)
 	}
 	return schema.Keys{Keys: keys}, nil
 }
 
-func collect(rows iter.Seq[ledger.Row], wanted func(ledger.Row) bool, limit int) (keys []string, more bool) {
+func collect(rows iter.Seq[ledger.Row], limit int) (keys []string, more bool) {
 	for row := range rows {
-		if !wanted(row) {
-			continue
-		}
 		if len(keys) == limit {
 			return keys, true
 		}

@@ -10,7 +10,6 @@ package ledger
 
 import (
 	"crypto/rand"
-	"iter"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -204,57 +203,6 @@ func (l *Ledger) Row(serial cert.Serial) (row Row, found bool, err error) {
 		return Row{}, false, nil
 	}
 	return v.wide(compact), true, nil
-}
-
-// Revoked iterates over the revoked rows of an issuer in the order of serials, as
-// they are now: however often it is walked, it yields the same. It skips over
-// stretches without a revoked row. Unavailable until loaded.
-func (l *Ledger) Revoked(issuer string) (iter.Seq[Row], error) {
-	if err := l.questionable(); err != nil {
-		return nil, err
-	}
-	l.mu.Lock()
-	v := l.state.table.freeze()
-	id, known := l.state.table.words.numbers[issuer]
-	l.mu.Unlock()
-	return func(yield func(Row) bool) {
-		for _, leaf := range v.leaves {
-			if !known || leaf.revoked == 0 {
-				continue
-			}
-			for i := range leaf.rows {
-				r := &leaf.rows[i]
-				if r.revokedAt != 0 && r.issuer == id && !yield(v.wide(r)) {
-					return
-				}
-			}
-		}
-	}, nil
-}
-
-// Rows iterates over all rows in the order of serials, which is that of their
-// hours, after a serial ("" for the start). It holds no lock, allocates nothing
-// and shows the rows as they are now, however long the walk takes. Unavailable
-// until loaded.
-func (l *Ledger) Rows(after cert.Serial) (iter.Seq[Row], error) {
-	v, err := l.snapshot()
-	if err != nil {
-		return nil, err
-	}
-	return func(yield func(Row) bool) {
-		at, i, found := v.find(string(after))
-		if found {
-			i++
-		}
-		for ; at < len(v.leaves); at, i = at+1, 0 {
-			rows := v.leaves[at].rows
-			for ; i < len(rows); i++ {
-				if !yield(v.wide(&rows[i])) {
-					return
-				}
-			}
-		}
-	}, nil
 }
 
 // snapshot returns a view that no later write changes.

@@ -93,6 +93,28 @@ func TestRevokedIsAStableSnapshot(t *testing.T) {
 	require.Empty(t, serials(none))
 }
 
+func TestRevokedRowsAfterSkipStretchesWithoutOne(t *testing.T) {
+	l := loaded(t, kvtest.New(), newClock())
+	var all []cert.Serial
+	for range 10 {
+		all = append(all, issue(t, l, 256)...)
+	}
+	slices.Sort(all)
+	want := []cert.Serial{all[3], all[1300], all[1301], all[2559]}
+	for _, serial := range want {
+		_, _, err := l.Revoke(t.Context(), serial, revocation(cert.Superseded))
+		require.NoError(t, err)
+	}
+	for i, after := range append([]cert.Serial{""}, want...) {
+		rows, err := l.RevokedRows(after)
+		require.NoError(t, err)
+		require.ElementsMatch(t, want[i:], serials(rows), "after %s", after)
+	}
+	rows, err := l.RevokedRows(all[1299])
+	require.NoError(t, err)
+	require.Equal(t, want[1:], serials(rows), "after one that is not revoked")
+}
+
 func TestRowsAfter(t *testing.T) {
 	l := loaded(t, kvtest.New(), newClock())
 	var all []cert.Serial
