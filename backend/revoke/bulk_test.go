@@ -20,7 +20,7 @@ import (
 
 // issue records n certificates like the record, on one page that shares no lock with
 // another: synctest does not see who waits for a lock.
-func (m *mount) issue(t *testing.T, n int, like ledger.Record) []cert.Serial {
+func (m *mount) issue(t testing.TB, n int, like ledger.Record) []cert.Serial {
 	t.Helper()
 	page, err := m.ledger.NewPage(n)
 	for err == nil && m.locks[page.Serial()[11]] {

@@ -41,7 +41,7 @@ type mount struct {
 	key    crypto.Signer
 }
 
-func start(t *testing.T) *mount {
+func start(t testing.TB) *mount {
 	t.Helper()
 	m := &mount{store: kvtest.New(), clock: now, issuers: map[cert.Serial]bool{"ca": true}, locks: map[byte]bool{}, refuses: map[cert.Reason]bool{}}
 	m.open(t)
@@ -57,7 +57,7 @@ func start(t *testing.T) *mount {
 }
 
 // open starts the rooms on the store, as after a restart.
-func (m *mount) open(t *testing.T) {
+func (m *mount) open(t testing.TB) {
 	t.Helper()
 	m.wire()
 	require.NoError(t, m.ledger.Load(context.Background()))
@@ -83,7 +83,7 @@ func (m *mount) use(store kv.Store) {
 	m.bulk = revoke.NewBulk(revoke.BulkConfig{Revoke: m.revoke, Store: store})
 }
 
-func certificate(t *testing.T, serial cert.Serial, key crypto.Signer, name string) []byte {
+func certificate(t testing.TB, serial cert.Serial, key crypto.Signer, name string) []byte {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: serial.Big(), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, NotBefore: now, NotAfter: now.Add(time.Hour),
