@@ -1,12 +1,30 @@
 package main
 
-// heapFloor is how many octets of garbage the engine may make, at least, before the
-// collector runs.
-const heapFloor = 64 << 20
+import (
+	"os"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/hashicorp/vault/sdk/helper/pluginutil"
+)
+
+// The heap may grow by a quarter before the collector runs, and no less than
+// garbageFloor octets. Rows of the ledger hold no pointers: walking them costs little,
+// so a large mount need not keep as much garbage as it has certificates.
+const (
+	growth       = 25 // percent
+	garbageFloor = 80 << 20
+)
 
 // reserve returns memory that is never touched, so it takes address space and no
-// pages. The collector runs when the heap has doubled; that of a mount without many
-// certificates is so small that it would double, and be walked, ten times a second
-// under load, which cost a sixth of the processor time of a signature. Unlike a larger
-// GOGC this adds a constant to what a large heap may grow to, not a multiple of it.
-func reserve() []byte { return make([]byte, heapFloor) }
+// pages, but counts as heap. The heap of a mount without many certificates is so
+// small that it would fill, and be walked, ten times a second under load, which cost
+// a sixth of the processor time of a signature. Where memory is locked, untouched
+// memory takes pages too: nothing is reserved then.
+func reserve() []byte {
+	if locked, _ := strconv.ParseBool(os.Getenv(pluginutil.PluginMlockEnabled)); locked {
+		return nil
+	}
+	debug.SetGCPercent(growth)
+	return make([]byte, garbageFloor*100/growth)
+}
