@@ -33,6 +33,7 @@ var rooms = []room{
 
 	{3, "backend/hsm/hsmtest", "fault cert hsm"},
 	{3, "backend/role", "fault cert profile"},
+	{3, "backend/publisher", "fault cert feed kv layout"},
 	{3, "backend/keypool", "fault cert kv layout"},
 	{3, "backend/keyring", "fault cert kv layout hsm"},
 	{3, "backend/ledger", "fault cert kv layout"},
@@ -50,7 +51,7 @@ var rooms = []room{
 	{7, "backend/tidy", "fault cert job kv layout ledger issuer crl ocsp"},
 	{7, "backend/fsck", "fault cert job kv layout profile lint sign role keyring ledger issuer catalog crl ocsp"},
 
-	{8, "backend", "fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp tidy fsck"},
+	{8, "backend", "fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp publisher feed tidy fsck"},
 
 	{9, "edge/config", "fault"},
 	{9, "edge/page", "cert"},
@@ -58,7 +59,7 @@ var rooms = []room{
 
 	{9, "paths/schema", "fault cert"},
 
-	{10, "paths", "backend paths/schema fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp tidy fsck"},
+	{10, "paths", "backend paths/schema fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp publisher feed tidy fsck"},
 
 	{11, "cmd/vault-plugin-secrets-enterprise-pki", "paths"},
 	{11, "cmd/pki-ceremony", "ceremony fault cert profile lint sign hsm crl"},
@@ -69,6 +70,7 @@ var rooms = []room{
 	{12, "test/arch", "layout"},
 	{12, "test/attack", "paths/pathstest test/token"},
 	{12, "test/e2e", "test/e2e/harness fault cert"},
+	{12, "test/e2e/edge", "test/e2e/harness feed edge/config edge/publish"},
 	{11, "test/e2e/harness", ""},
 	{12, "test/load", "test/e2e/harness"},
 	{13, "test/load/bench", "test/load"},
@@ -105,6 +107,7 @@ const (
 // record of the API or of storage, each with its reason. A struct all of whose fields
 // have a json tag is one and need not be listed.
 var records = map[string]string{
+	"backend.Backend":       "the rooms of one mount",
 	"backend/ledger.Record": "the stored record of a certificate",
 	"backend/ledger.Row":    "the columns that questions ask for",
 	"backend/ledger.row":    "the same, packed for memory",
