@@ -3,6 +3,7 @@ package revoke
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -137,17 +138,38 @@ func (b *Bulk) Start(ctx context.Context, order Order) (Run, error) {
 		return Run{}, err
 	}
 	run := Run{Order: order, Survey: p.Survey, State: Running, Started: now.UTC()}
-	if err := b.runs.Put(ctx, "", &run); err != nil {
-		return Run{}, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.job.Start(func(ctx context.Context) error { return b.work(ctx, order, p) }, b.end) {
+	noted := make(chan error, 1)
+	if !b.begin(run, func(ctx context.Context) error {
+		err := b.runs.Put(ctx, "", &run)
+		noted <- err
+		if err != nil {
+			return err
+		}
+		return b.work(ctx, order, p)
+	}) {
 		return Run{}, errBusy
 	}
-	b.run, b.active = &run, true
+	select {
+	case err := <-noted:
+		if err != nil {
+			return Run{}, err
+		}
+	case <-ctx.Done():
+		return Run{}, fmt.Errorf("starting a bulk revocation: %w", ctx.Err())
+	}
 	b.log.Info("bulk revocation started", "certificates", p.Matched, "pages", p.Pages, "reason", order.Reason.String())
 	return run, nil
+}
+
+// begin starts the work of a run; false when there is one under way.
+func (b *Bulk) begin(run Run, work func(context.Context) error) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.job.Start(work, b.end) {
+		return false
+	}
+	b.run, b.active = &run, true
+	return true
 }
 
 var errBusy = fault.New(fault.Conflict, "a bulk revocation is in progress: see revoke/bulk/status, or end it with revoke/bulk/cancel")
@@ -158,22 +180,21 @@ func (b *Bulk) busy() bool {
 	return b.active
 }
 
-// end notes how the run ended, in storage too.
+// end notes how the run ended, in storage first: who sees that it ended may start the
+// next.
 func (b *Bulk) end(err error) {
-	b.tell(func(r *Run) {
-		r.Finished = b.revoke.config.Now().UTC()
-		switch {
-		case err == nil:
-			r.State = Finished
-		case errors.Is(err, context.Canceled):
-			r.State = Cancelled
-		default:
-			r.State, r.Error = Failed, err.Error()
-		}
-	})
 	b.mu.Lock()
 	ended, closed := *b.run, b.closed
 	b.mu.Unlock()
+	ended.Finished = b.revoke.config.Now().UTC()
+	switch {
+	case err == nil:
+		ended.State = Finished
+	case errors.Is(err, context.Canceled):
+		ended.State = Cancelled
+	default:
+		ended.State, ended.Error = Failed, err.Error()
+	}
 	b.log.Info("bulk revocation ended", "state", string(ended.State), "revoked", ended.Done.Revoked,
 		"pages", ended.Done.Pages, "failed", ended.Done.Failed, "error", ended.Error)
 	if !closed {
@@ -185,7 +206,7 @@ func (b *Bulk) end(err error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.active = false
+	b.run, b.active = &ended, false
 }
 
 // tell changes what is known of the run under way.
