@@ -70,12 +70,22 @@ func newCA(t testing.TB, a algorithm, edit ...func(*x509.Certificate)) ca {
 	return ca{authority, key}
 }
 
-// openssl runs the tool and returns what it printed.
+// openssl and certtool run the tools and return what they printed.
 func openssl(t *testing.T, args ...string) string {
 	t.Helper()
-	path, err := exec.LookPath("openssl")
+	return tool(t, "openssl", "openssl", args)
+}
+
+func certtool(t *testing.T, args ...string) string {
+	t.Helper()
+	return tool(t, "certtool", "gnutls-bin", args)
+}
+
+func tool(t *testing.T, name, debian string, args []string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Fatal("openssl is missing: install the Debian package openssl")
+		t.Fatalf("%s is missing: install the Debian package %s", name, debian)
 	}
 	out, err := exec.Command(path, args...).CombinedOutput()
 	require.NoError(t, err, string(out))
@@ -83,7 +93,10 @@ func openssl(t *testing.T, args ...string) string {
 }
 
 // file writes DER as PEM for a tool and returns its path.
-func file(t *testing.T, kind string, der []byte) string {
+func file(t *testing.T, kind string, der []byte) string { return pemFile(t, kind, der) }
+
+// pemFile writes DER as PEM and returns its path.
+func pemFile(t testing.TB, kind string, der []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file.pem")
 	require.NoError(t, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))

@@ -42,6 +42,9 @@ func ParseImported(raw []byte, ca *x509.Certificate, now time.Time) (*x509.Revoc
 	if err != nil {
 		return nil, fault.Field("crl", "is not a CRL: %w", err)
 	}
+	if len(list.Raw) != len(der) {
+		return nil, fault.Field("crl", "is followed by other octets")
+	}
 	if !bytes.Equal(list.RawIssuer, ca.RawSubject) {
 		return nil, fault.Field("crl", "is of another CA: %s, not %s", list.Issuer, ca.Subject)
 	}
