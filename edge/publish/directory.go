@@ -39,7 +39,7 @@ func openDirectory(ctx context.Context, publisher feed.Publisher, s *server) (*d
 	case "ldaps":
 	case "ldap":
 		if s.secret() && !publisher.LDAP.StartTLS {
-			return nil, fault.Field("ldap_start_tls", "a password is sent over TLS only: set it, or use ldaps")
+			return nil, fault.Field("start_tls", "a password is sent over TLS only: set it, or use ldaps")
 		}
 	default:
 		return nil, fault.Field("url", "must begin with ldaps:// or ldap://")
@@ -116,12 +116,12 @@ func (d *directory) close() {
 
 // name returns the entry of an item.
 func (d *directory) name(i item) (string, error) {
-	name, err := expand(d.publisher.BaseDN, "ldap_base_dn", i, func(value string) (string, error) { return ldap.EscapeDN(value), nil })
+	name, err := expand(d.publisher.BaseDN, "base_dn", i, func(value string) (string, error) { return ldap.EscapeDN(value), nil })
 	if err != nil {
 		return "", err
 	}
 	if parsed, err := ldap.ParseDN(name); err != nil || len(parsed.RDNs) == 0 {
-		return "", fault.Field("ldap_base_dn", "%q is no distinguished name", name)
+		return "", fault.Field("base_dn", "%q is no distinguished name", name)
 	}
 	return name, nil
 }
@@ -234,7 +234,7 @@ func (d *directory) create(name, attribute string, i item, content []byte) error
 func (d *directory) entry(name string, i item) (map[string][]string, error) {
 	parsed, err := ldap.ParseDN(name)
 	if err != nil {
-		return nil, fault.Field("ldap_base_dn", "%q is no distinguished name", name)
+		return nil, fault.Field("base_dn", "%q is no distinguished name", name)
 	}
 	naming := parsed.RDNs[0].Attributes[0]
 	values := map[string][]string{naming.Type: {naming.Value}}
@@ -257,7 +257,7 @@ func (d *directory) entry(name string, i item) (map[string][]string, error) {
 	case strings.EqualFold(naming.Type, "o"):
 		values["objectClass"] = []string{"top", "organization", "pkiCA", "deltaCRL"}
 	default:
-		return nil, fault.Field("ldap_base_dn", "%s does not exist, and only entries named by cn, ou or o are made", name)
+		return nil, fault.Field("base_dn", "%s does not exist, and only entries named by cn, ou or o are made", name)
 	}
 	return values, nil
 }
