@@ -12,6 +12,7 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend"
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/crl"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/fsck"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
@@ -314,5 +315,28 @@ func TestCrash1_TidyRunFaultWalk(t *testing.T) {
 			}
 			require.Greater(t, n, 10)
 		}
+	})
+}
+
+// What is kept on the CRL after its end is kept in the ledger.
+func TestRev2_TidyLeavesWhatStaysOnTheCRL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := kvtest.New()
+		b, _, issuing := start(t, store)
+		defer func() { b.Close() }()
+		settings := crl.DefaultSettings()
+		settings.KeepAfterExpiry = "48h"
+		require.NoError(t, b.CRL.PutSettings(t.Context(), settings))
+		leaf := sign(t, b)
+		_, err := b.Revoke.BySerial(t.Context(), leaf.Serial, revoke.Request{Reason: cert.Superseded})
+		require.NoError(t, err)
+		pass(b, 2*time.Hour)
+		require.NoError(t, b.CRL.RebuildAll(t.Context()))
+		require.Zero(t, run(t, b, everything()).Removed.Revoked)
+		require.NoError(t, b.CRL.RebuildAll(t.Context()))
+		require.Contains(t, listed(t, b, issuing), leaf.Serial.String())
+		pass(b, 48*time.Hour)
+		require.NoError(t, b.CRL.RebuildAll(t.Context()))
+		require.Equal(t, 1, run(t, b, everything()).Removed.Revoked)
 	})
 }

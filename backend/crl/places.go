@@ -346,3 +346,22 @@ func (s *Service) checkCounts(ctx context.Context, next *rules) error {
 	}
 	return nil
 }
+
+// CheckPlaces refuses a stored record that does not say which shards of an issuer there
+// are.
+func CheckPlaces(ctx context.Context, store kv.Store, issuer string) error {
+	record, err := newPlaces(store).table.Get(ctx, issuer)
+	if err != nil {
+		return err
+	}
+	if record == nil || len(record.Places) == 0 || len(record.Places) > maxPlaces {
+		return fault.New(fault.Invalid, "there are no places, or more than %d", maxPlaces)
+	}
+	for i, p := range record.Places {
+		twice := slices.ContainsFunc(record.Places[:i], func(other place) bool { return other.is(p.Count, p.URL) })
+		if p.Count < 1 || p.Count > MaxShards || !isTemplate(p.URL) || twice {
+			return fault.New(fault.Invalid, "place %d is no URL of 1 to %d shards, or is there twice", i, MaxShards)
+		}
+	}
+	return nil
+}

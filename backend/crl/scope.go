@@ -1,6 +1,7 @@
 package crl
 
 import (
+	"crypto/x509"
 	"math/big"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -40,4 +41,20 @@ func appendCritical(dst []byte, oid string, value []byte) []byte {
 	content = append(content, 0x01, 1, 0xff)
 	content = appendValue(content, tagOctetString, value)
 	return appendValue(dst, tagSequence, content)
+}
+
+// BaseOf returns the number of the complete list that a delta is about, 0 for a list
+// that is none.
+func BaseOf(list *x509.RevocationList) int64 {
+	for _, e := range list.Extensions {
+		if e.Id.String() != "2.5.29.27" {
+			continue
+		}
+		var base int64
+		if value := cryptobyte.String(e.Value); !value.ReadASN1Integer(&base) || !value.Empty() {
+			return -1
+		}
+		return base
+	}
+	return 0
 }

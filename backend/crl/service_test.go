@@ -210,7 +210,8 @@ func TestCrash1_RebuildIsAllOrNothing(t *testing.T) {
 			if err == nil {
 				require.Equal(t, head.Number, seen)
 			}
-			for name, next := range map[string]*crl.Service{"same process": s, "next process": m.restart(store)} {
+			for at, next := range []*crl.Service{s, m.restart(store)} {
+				name := []string{"same process", "next process"}[at]
 				head, err := next.Rebuild(t.Context(), "root")
 				require.NoError(t, err, name)
 				require.Greater(t, head.Number, seen, "%s after losing operation %d", name, n)

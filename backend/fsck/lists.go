@@ -14,20 +14,25 @@ import (
 )
 
 // lists checks that each CRL head has all of its body, and that the body is what
-// the head says.
+// the head says; of deltas and shards too.
 func (c *checker) lists() error {
 	names, err := c.list(layout.CRLHead)
 	if err != nil {
 		return err
 	}
-	for _, issuer := range names {
-		key := layout.CRLHead + issuer
+	for _, name := range names {
+		key := layout.CRLHead + name
+		issuer, kind := crl.SplitName(name)
+		if _, err := crl.ParseKind(string(kind)); err != nil {
+			c.broken(key, "is not named like a list of issuer %s", issuer)
+			continue
+		}
 		raw, err := c.get(key)
 		if err != nil {
 			return err
 		}
 		// A reader takes whatever version there is.
-		head, err := kv.NewTable[crl.Head](stored{value: raw}, layout.CRLHead, math.MaxInt).Get(c.ctx, issuer)
+		head, err := kv.NewTable[crl.Head](stored{value: raw}, layout.CRLHead, math.MaxInt).Get(c.ctx, name)
 		switch {
 		case err != nil:
 			c.broken(key, "%v", err)
@@ -37,12 +42,31 @@ func (c *checker) lists() error {
 			continue
 		}
 		if head.Chunks == 0 && head.Number == 0 {
-			c.notice(key, "the CRL of an issuer that was deleted is being removed; tidy_expired_issuers goes on with it")
+			c.notice(key, "a CRL that is not published any more is being removed; the next CRL, or tidy_expired_issuers, goes on with it")
 			continue
 		}
 		c.report.CRLs++
-		if err := c.body(key, issuer, head); err != nil {
+		if err := c.body(key, name, head); err != nil {
 			return err
+		}
+	}
+	return c.places()
+}
+
+// places checks the records of which shards certificates name.
+func (c *checker) places() error {
+	names, err := c.list(layout.CRLPlaces)
+	if err != nil {
+		return err
+	}
+	for _, issuer := range names {
+		key := layout.CRLPlaces + issuer
+		raw, err := c.get(key)
+		if err != nil {
+			return err
+		}
+		if err := crl.CheckPlaces(c.ctx, stored{value: raw}, issuer); err != nil {
+			c.broken(key, "%v", err)
 		}
 	}
 	return nil
@@ -59,8 +83,8 @@ type stored struct {
 // Get implements kv.Store.
 func (s stored) Get(context.Context, string) ([]byte, error) { return s.value, nil }
 
-func (c *checker) body(key, issuer string, head *crl.Head) error {
-	folder := layout.CRLBody + issuer + "/" + strconv.FormatInt(head.Number, 10) + "/"
+func (c *checker) body(key, name string, head *crl.Head) error {
+	folder := layout.CRLBody + name + "/" + strconv.FormatInt(head.Number, 10) + "/"
 	var body []byte
 	for i := range head.Chunks {
 		chunk, err := c.get(folder + strconv.Itoa(i))
@@ -84,6 +108,9 @@ func (c *checker) body(key, issuer string, head *crl.Head) error {
 	}
 	if list.Number == nil || !list.Number.IsInt64() || list.Number.Int64() != head.Number {
 		c.broken(key, "the CRL number is %v, not %d", list.Number, head.Number)
+	}
+	if base := crl.BaseOf(list); base != head.Base {
+		c.broken(key, "CRL %d is a delta of %d, not of %d", head.Number, base, head.Base)
 	}
 	if len(list.RevokedCertificateEntries) != head.Entries {
 		c.broken(key, "CRL %d has %d entries, not %d", head.Number, len(list.RevokedCertificateEntries), head.Entries)

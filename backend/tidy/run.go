@@ -53,7 +53,7 @@ type work struct {
 
 // standing is what of an issuer decides on its revoked certificates.
 type standing struct {
-	head  crl.Head
+	lists *crl.Departure
 	ended bool
 }
 
@@ -174,11 +174,11 @@ func (w *work) survey(ctx context.Context) error {
 	}
 	w.issuers, w.certificates = map[string]standing{}, map[string]bool{}
 	for _, i := range all {
-		head, err := w.CRL.Newest(ctx, i.ID())
+		lists, err := w.CRL.Departure(ctx, i.ID())
 		if err != nil {
 			return err
 		}
-		w.issuers[i.ID()] = standing{head: head, ended: i.Certificate().NotAfter.Before(w.now)}
+		w.issuers[i.ID()] = standing{lists: lists, ended: i.Certificate().NotAfter.Before(w.now)}
 		w.certificates[string(i.Serial())] = true
 	}
 	return nil
@@ -187,8 +187,9 @@ func (w *work) survey(ctx context.Context) error {
 // keeps is ledger.TidyOptions.Keep.
 //
 // A revoked certificate stays until it was on a CRL issued after its end (RFC 5280
-// section 3.3): a relying party with an older CRL or a slow clock learns of it before
-// it goes. No CRL comes any more of an issuer that has ended itself or is gone.
+// section 3.3), its shard included: a relying party with an older CRL or a slow clock
+// learns of it before it goes; and as long as config/crl and its profile keep it on the
+// list. No CRL comes any more of an issuer that has ended itself or is gone.
 func (w *work) keeps(row ledger.Row) bool {
 	if w.certificates[string(row.Serial)] {
 		return true
@@ -203,5 +204,5 @@ func (w *work) keeps(row ledger.Row) bool {
 	if !known || by.ended {
 		return false
 	}
-	return row.Sequence > by.head.Through || !by.head.ThisUpdate.After(row.NotAfter)
+	return !by.lists.Gone(&row)
 }
