@@ -28,8 +28,9 @@ const (
 // maxRecord is the largest record that is read, in octets.
 const maxRecord = 64 << 20
 
-// Folder is the folder of one edge. It has one user at a time; its methods are for
-// one goroutine, but for OpenList.
+// Folder is the folder of one edge. One process uses it at a time. Its methods may be
+// called at the same time for different records, lists by one goroutine but for
+// OpenList and HasList, rows by another.
 type Folder struct {
 	path string
 	lock *os.File

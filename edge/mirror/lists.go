@@ -104,7 +104,7 @@ func (m *Mirror) replaceList(ctx context.Context, issuer *state.Issuer, wanted *
 	if _, err := m.config.Folder.PutList(der); err != nil {
 		return err
 	}
-	m.change(func(next *state.Snapshot) { next.Issuers = withList(next.Issuers, issuer.ID, *wanted) })
+	m.changeIssuers(func(next *state.Snapshot) { next.Issuers = withList(next.Issuers, issuer.ID, *wanted) })
 	m.config.Log.Info("list fetched", "issuer", issuer.ID, "list", wanted.Name(), "number", wanted.Number, "octets", wanted.Size)
 	return nil
 }
@@ -182,7 +182,6 @@ func (m *Mirror) loadHeld() {
 			issuer.Lists = append(issuer.Lists, list)
 		}
 	}
-	m.change(func(next *state.Snapshot) { next.Manifest, next.Issuers = record.Manifest, issuers })
-	m.config.Changed(m.Snapshot())
+	m.changeIssuers(func(next *state.Snapshot) { next.Manifest, next.Issuers = record.Manifest, issuers })
 	m.wake <- struct{}{} // what was damaged is fetched even if the mount has nothing new
 }

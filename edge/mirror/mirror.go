@@ -30,19 +30,18 @@ type Config struct {
 	Folder *disk.Folder
 	// Interval is the pause between two polls.
 	Interval time.Duration
-	// Changed is called with each snapshot whose manifest says something new, before
-	// anything is served by it for long. It returns at once.
-	Changed func(*state.Snapshot)
-	Log     hclog.Logger
-	Now     func() time.Time
+	Log      hclog.Logger
+	Now      func() time.Time
 }
 
 // Mirror is the copy of one mount.
 type Mirror struct {
 	config   Config
 	snapshot atomic.Pointer[state.Snapshot]
-	publish  sync.Mutex // held while a snapshot is made out of the one before
 	wake     chan struct{}
+
+	publish sync.Mutex    // held while a snapshot is made out of the one before
+	changed chan struct{} // guarded by publish; see Changed
 
 	feed follower
 
@@ -54,10 +53,7 @@ func New(config Config) *Mirror {
 	if config.Log == nil {
 		config.Log = hclog.NewNullLogger()
 	}
-	if config.Changed == nil {
-		config.Changed = func(*state.Snapshot) {}
-	}
-	m := &Mirror{config: config, wake: make(chan struct{}, 1)}
+	m := &Mirror{config: config, wake: make(chan struct{}, 1), changed: make(chan struct{})}
 	m.snapshot.Store(&state.Snapshot{})
 	return m
 }
@@ -75,6 +71,23 @@ func (m *Mirror) change(edit func(next *state.Snapshot)) {
 	next := *m.snapshot.Load()
 	edit(&next)
 	m.snapshot.Store(&next)
+}
+
+// changeIssuers is change for an edit of more than rows.
+func (m *Mirror) changeIssuers(edit func(next *state.Snapshot)) {
+	m.change(edit)
+	m.publish.Lock()
+	defer m.publish.Unlock()
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// Changed returns the newest state, and a channel that is closed when there is one with
+// another manifest, other issuers or other lists.
+func (m *Mirror) Changed() (*state.Snapshot, <-chan struct{}) {
+	m.publish.Lock()
+	defer m.publish.Unlock()
+	return m.snapshot.Load(), m.changed
 }
 
 // Load begins with the copies on disk. What is missing or damaged is logged and left
@@ -196,11 +209,10 @@ func (m *Mirror) take(manifest *feed.Manifest) error {
 	if err != nil {
 		return err
 	}
-	m.change(func(next *state.Snapshot) {
+	m.changeIssuers(func(next *state.Snapshot) {
 		next.Manifest = *manifest
 		next.Issuers = withHeld(wanted, next)
 	})
-	m.config.Changed(m.Snapshot())
 	select {
 	case m.wake <- struct{}{}:
 	default: // it is woken already

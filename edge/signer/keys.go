@@ -290,26 +290,31 @@ func (k *Keys) load(ctx context.Context, issuer *state.Issuer) error {
 		}
 		return nil
 	}
+	d, err := k.open(ctx, stored, issuer.Certificate)
+	switch {
+	case fault.Is(err, fault.Unavailable):
+		return fmt.Errorf("finding the key of the OCSP signer: %w", err)
+	case err != nil:
+		k.config.Log.Info("the OCSP signer of before cannot be used any more and is replaced", "issuer", issuer.ID, "cause", err)
+	default:
+		k.set(issuer.ID, d)
+	}
+	return nil
+}
+
+// open returns the signer that a record describes.
+func (k *Keys) open(ctx context.Context, stored record, ca *x509.Certificate) (*delegate, error) {
 	certificate, err := x509.ParseCertificate(stored.Certificate)
 	if err != nil {
-		k.config.Log.Error("the OCSP signer on disk cannot be read and is replaced", "issuer", issuer.ID)
-		return nil
+		return nil, fmt.Errorf("reading its certificate: %w", err)
 	}
 	key, err := k.config.Store.Find(ctx, stored.Key, certificate.PublicKey)
-	if fault.Is(err, fault.Unavailable) {
-		return fmt.Errorf("finding the key of the OCSP signer: %w", err)
-	}
-	var d *delegate
-	if err == nil {
-		var authority *sign.Authority
-		if authority, err = sign.NewAuthority(sign.Config{Certificate: certificate, Signer: key}); err == nil {
-			d, err = newDelegate(authority, issuer.Certificate, stored.Key)
-		}
-	}
 	if err != nil {
-		k.config.Log.Info("the OCSP signer of before has no key any more and is replaced", "issuer", issuer.ID, "cause", err)
-		return nil
+		return nil, err
 	}
-	k.set(issuer.ID, d)
-	return nil
+	authority, err := sign.NewAuthority(sign.Config{Certificate: certificate, Signer: key})
+	if err != nil {
+		return nil, err
+	}
+	return newDelegate(authority, ca, stored.Key)
 }

@@ -69,18 +69,14 @@ func (i *Issuer) Find(name string) *List {
 	return nil
 }
 
-// Issuer returns an issuer by id or, when no id is so, by name; nil when there is none.
-func (s *Snapshot) Issuer(ref string) *Issuer {
-	var named *Issuer
+// ByID returns an issuer, nil when there is none.
+func (s *Snapshot) ByID(id string) *Issuer {
 	for _, issuer := range s.Issuers {
-		if issuer.ID == ref {
+		if issuer.ID == id {
 			return issuer
 		}
-		if issuer.Name == ref && ref != "" {
-			named = issuer
-		}
 	}
-	return named
+	return nil
 }
 
 // Staleness returns how old the truth of Rows is, 0 for a clock that was set back.

@@ -64,6 +64,12 @@ func New(config config.Vault, now func() time.Time) (*Client, error) {
 	}, nil
 }
 
+// Through makes requests go through a transport of the caller's: for what is no network.
+func (c *Client) Through(transport http.RoundTripper) *Client {
+	c.http.Transport = transport
+	return c
+}
+
 // redirected follows a standby's one redirect to the active node, and never from TLS
 // to clear text: the token goes with it.
 func redirected(request *http.Request, before []*http.Request) error {

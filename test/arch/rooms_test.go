@@ -55,7 +55,15 @@ var rooms = []room{
 
 	{9, "edge/config", "fault"},
 	{9, "edge/page", "cert"},
+	{9, "edge/state", "fault cert feed"},
+	{10, "edge/disk", "fault feed edge/state"},
 	{10, "edge/publish", "fault feed edge/config"},
+	{10, "edge/serve", "fault ocsp edge/state"},
+	{10, "edge/vault", "fault cert feed edge/config"},
+	{11, "edge/mirror", "fault feed edge/disk edge/state edge/vault"},
+	{11, "edge/selftest", "fault cert edge/config edge/vault"},
+	{11, "edge/signer", "fault cert sign hsm ocsp edge/config edge/disk edge/state"},
+	{12, "edge", "fault cert feed ocsp edge/config edge/disk edge/mirror edge/page edge/publish edge/serve edge/signer edge/state edge/vault"},
 
 	{9, "paths/schema", "fault cert"},
 
@@ -63,14 +71,16 @@ var rooms = []room{
 
 	{11, "cmd/vault-plugin-secrets-enterprise-pki", "paths"},
 	{11, "cmd/pki-ceremony", "ceremony fault cert profile lint sign hsm crl"},
+	{13, "cmd/pki-edge", "fault edge edge/config edge/selftest"},
 
 	{11, "paths/pathstest", "paths"},
 	{0, "test/token", ""},
 	{0, "test/browser", ""},
+	{3, "test/edgemount", "cert feed"},
 	{12, "test/arch", "layout"},
 	{12, "test/attack", "paths/pathstest test/token"},
 	{12, "test/e2e", "test/e2e/harness fault cert"},
-	{12, "test/e2e/edge", "test/e2e/harness feed edge/config edge/publish"},
+	{12, "test/e2e/edge", "test/e2e/harness test/edgemount cert feed edge/config edge/publish"},
 	{11, "test/e2e/harness", ""},
 	{12, "test/load", "test/e2e/harness"},
 	{13, "test/load/bench", "test/load"},
@@ -78,8 +88,8 @@ var rooms = []room{
 
 // forTests may be imported by the tests of every room, whatever its floor: the one
 // fake, the checker with which fault walks end, real tokens and their suite, a real
-// browser, and a mount in process.
-var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token", "test/browser", "backend/hsm/hsmtest", "paths/pathstest"}
+// browser, a mount in process, and one that only edges take for real.
+var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token", "test/browser", "backend/hsm/hsmtest", "paths/pathstest", "test/edgemount"}
 
 // vaultImporters are the folders, with all below them, that may import Vault's SDK
 // and API. Nothing may import Vault itself.
@@ -90,6 +100,7 @@ var vaultImporters = []string{"cmd/vault-plugin-secrets-enterprise-pki", "paths"
 var rims = map[string][]string{
 	"the plugin":   {"cmd/vault-plugin-secrets-enterprise-pki", "paths"},
 	"pki-ceremony": {"cmd/pki-ceremony"},
+	"pki-edge":     {"cmd/pki-edge", "edge"},
 }
 
 // offline are the commands that link no network code.

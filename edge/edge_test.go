@@ -1,0 +1,385 @@
+package edge_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ocsp"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/feed"
+	"vault-plugin-secrets-enterprise-pki/edge"
+	"vault-plugin-secrets-enterprise-pki/edge/config"
+	"vault-plugin-secrets-enterprise-pki/test/edgemount"
+)
+
+// site is an edge and its mount.
+type site struct {
+	t        testing.TB
+	mount    *edgemount.Mount
+	settings config.Config
+	log      *bytes.Buffer
+	url      string
+	stop     func()
+}
+
+// newSite starts a mount, and an edge that logs in by AppRole.
+func newSite(t testing.TB, edits ...func(*config.Config)) *site {
+	t.Helper()
+	s := &site{t: t, mount: edgemount.New(t, time.Now), log: &bytes.Buffer{}}
+	secret := filepath.Join(t.TempDir(), "secret-id")
+	require.NoError(t, os.WriteFile(secret, []byte(edgemount.SecretID+"\n"), 0o600))
+	s.settings = config.Default()
+	s.settings.Name, s.settings.DataDir = "edge-1", filepath.Join(t.TempDir(), "data")
+	s.settings.PollInterval = 100 * time.Millisecond
+	s.settings.Vault.Address = s.mount.Server.URL
+	s.settings.Vault.AppRole = config.AppRole{Path: "approle", RoleID: edgemount.RoleID, SecretIDFile: secret}
+	s.settings.Listen.Address = "127.0.0.1:0"
+	for _, edit := range edits {
+		edit(&s.settings)
+	}
+	s.mount.List(t, 1)
+	s.start()
+	return s
+}
+
+// start runs the edge until stop is called, or the test ends.
+func (s *site) start() {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(s.t.Context())
+	log := hclog.New(&hclog.LoggerOptions{Output: s.log, Level: hclog.Trace})
+	e, err := edge.New(ctx, edge.Config{Settings: s.settings, Version: "v1", Log: log, Now: time.Now})
+	require.NoError(s.t, err)
+	s.url = "http://" + e.Address()
+	ended := make(chan error, 1)
+	go func() { ended <- e.Run(ctx) }()
+	s.stop = func() {
+		cancel()
+		if err, open := <-ended; open {
+			close(ended)
+			require.NoError(s.t, err)
+		}
+	}
+	s.t.Cleanup(s.stop)
+}
+
+// ready waits until the edge says that it is.
+func (s *site) ready() {
+	s.t.Helper()
+	s.eventually(func() bool { return s.get("/readyz").status == http.StatusOK })
+}
+
+func (s *site) eventually(is func() bool) {
+	s.t.Helper()
+	require.Eventually(s.t, is, 20*time.Second, 20*time.Millisecond)
+}
+
+// reply is what came back.
+type reply struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (s *site) do(request *http.Request) reply {
+	s.t.Helper()
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(s.t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	require.NoError(s.t, err)
+	return reply{response.StatusCode, response.Header, body}
+}
+
+func (s *site) get(path string, headers ...string) reply {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url+path, http.NoBody)
+	require.NoError(s.t, err)
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	return s.do(request)
+}
+
+func (s *site) post(path string, body []byte) reply {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url+path, bytes.NewReader(body))
+	require.NoError(s.t, err)
+	request.Header.Set("Content-Type", "application/ocsp-request")
+	return s.do(request)
+}
+
+// request returns a DER request about a serial number.
+func (s *site) request(serial cert.Serial) []byte {
+	s.t.Helper()
+	der, err := ocsp.CreateRequest(&x509.Certificate{SerialNumber: serial.Big()}, s.mount.CA, nil)
+	require.NoError(s.t, err)
+	return der
+}
+
+// says returns the verified status of a serial number.
+func (s *site) says(serial cert.Serial) *ocsp.Response {
+	s.t.Helper()
+	answer := s.post("/ocsp", s.request(serial))
+	require.Equal(s.t, http.StatusOK, answer.status)
+	require.Equal(s.t, "application/ocsp-response", answer.header.Get("Content-Type"))
+	parsed, err := ocsp.ParseResponse(answer.body, s.mount.CA)
+	require.NoError(s.t, err)
+	return parsed
+}
+
+func TestEdge_RevocationIsSeenByOCSPAndCRL(t *testing.T) {
+	s := newSite(t)
+	serial := s.mount.Good()
+	s.ready()
+	s.eventually(func() bool { return s.says(serial).Status == ocsp.Good })
+	s.mount.Revoke(serial, cert.KeyCompromise)
+	s.mount.List(t, 2, serial)
+	s.eventually(func() bool { return s.says(serial).Status == ocsp.Revoked })
+	require.Equal(t, ocsp.KeyCompromise, s.says(serial).RevocationReason)
+	s.eventually(func() bool {
+		list, err := x509.ParseRevocationList(s.get("/crl/web.crl").body)
+		require.NoError(t, err)
+		require.NoError(t, list.CheckSignatureFrom(s.mount.CA))
+		return len(list.RevokedCertificateEntries) == 1
+	})
+}
+
+func TestOCSP1_NeverIssuedIsNotGoodAtTheEdge(t *testing.T) {
+	s := newSite(t)
+	s.ready()
+	require.Equal(t, ocsp.Unknown, s.says("\x05never").Status)
+	for name, body := range map[string][]byte{"empty": nil, "text": []byte("GET /"), "cut": s.request("\x01")[:9], "zeros": make([]byte, 60<<10)} {
+		answer := s.post("/ocsp", body)
+		require.Equal(t, http.StatusOK, answer.status, name)
+		_, err := ocsp.ParseResponse(answer.body, nil)
+		require.Equal(t, ocsp.ResponseError{Status: ocsp.Malformed}, err, name)
+		require.Equal(t, "no-store", answer.header.Get("Cache-Control"))
+	}
+}
+
+// TestRev3_EdgeSaysNothingBeforeItKnows: no rows, no manifest, or rows staler than the
+// limit are tryLater, whoever is asked about.
+func TestRev3_EdgeSaysNothingBeforeItKnows(t *testing.T) {
+	s := newSite(t)
+	s.mount.Refuse(http.StatusServiceUnavailable)
+	s.stop()
+	s.settings.DataDir = filepath.Join(t.TempDir(), "empty")
+	s.start()
+	require.Equal(t, http.StatusServiceUnavailable, s.get("/readyz").status)
+	require.Equal(t, http.StatusOK, s.get("/healthz").status)
+	_, err := ocsp.ParseResponse(s.post("/ocsp", s.request("\x01")).body, nil)
+	require.Equal(t, ocsp.ResponseError{Status: ocsp.TryLater}, err)
+	require.Equal(t, http.StatusServiceUnavailable, s.get("/crl/web.crl").status)
+
+	s.mount.Refuse(0)
+	s.mount.Edit(func(m *feed.Manifest) { m.StalenessLimit = 1 })
+	serial := s.mount.Good()
+	s.ready()
+	s.eventually(func() bool { return s.says(serial).Status == ocsp.Good })
+	s.mount.Refuse(http.StatusServiceUnavailable)
+	s.eventually(func() bool {
+		_, err := ocsp.ParseResponse(s.post("/ocsp", s.request(serial)).body, nil)
+		return errors.Is(err, ocsp.ResponseError{Status: ocsp.TryLater})
+	})
+	answer := s.get("/readyz")
+	require.Equal(t, http.StatusServiceUnavailable, answer.status)
+	require.Contains(t, string(answer.body), "beyond the limit of 1s")
+	require.Equal(t, http.StatusOK, s.get("/crl/web.crl").status, "lists say themselves how long they hold")
+}
+
+func TestEdge_RestartsWithoutVault(t *testing.T) {
+	for _, place := range []string{config.KeyInMemory, config.KeyInFile} {
+		t.Run(place, func(t *testing.T) {
+			s := newSite(t, func(c *config.Config) { c.Signer.Key = place })
+			serial := s.mount.Good()
+			s.mount.Revoke(serial, cert.Superseded)
+			s.ready()
+			s.eventually(func() bool { return s.says(serial).Status == ocsp.Revoked })
+			first := s.says(serial).Certificate
+			s.stop()
+			s.mount.Refuse(http.StatusServiceUnavailable)
+			s.start()
+			require.Equal(t, http.StatusOK, s.get("/crl/web.crl").status)
+			require.Equal(t, http.StatusOK, s.get("/ca/web.cer").status)
+			if place == config.KeyInMemory {
+				_, err := ocsp.ParseResponse(s.post("/ocsp", s.request(serial)).body, nil)
+				require.Equal(t, ocsp.ResponseError{Status: ocsp.TryLater}, err, "its key ended with the process")
+				require.Contains(t, string(s.get("/readyz").body), "no OCSP signer")
+				return
+			}
+			s.ready()
+			require.Equal(t, first.Raw, s.says(serial).Certificate.Raw)
+		})
+	}
+}
+
+// TestKey2_EdgeKeysAreNowhereUnlessAskedFor looks for private keys in all that an edge
+// has written.
+func TestKey2_EdgeKeysAreNowhereUnlessAskedFor(t *testing.T) {
+	for place, want := range map[string]bool{config.KeyInMemory: false, config.KeyInFile: true} {
+		s := newSite(t, func(c *config.Config) { c.Signer.Key = place })
+		s.ready()
+		s.stop()
+		found := false
+		require.NoError(t, filepath.WalkDir(s.settings.DataDir, func(path string, entry os.DirEntry, err error) error {
+			require.NoError(t, err)
+			info, err := entry.Info()
+			require.NoError(t, err)
+			require.Zero(t, info.Mode().Perm()&0o077, path)
+			if entry.IsDir() {
+				return nil
+			}
+			content, err := os.ReadFile(path)
+			require.NoError(t, err)
+			// The beginning of PKCS#8 of a P-256 key, in base64 within JSON in base64.
+			found = found || bytes.Contains(content, []byte("MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEH"))
+			return nil
+		}))
+		require.Equal(t, want, found, place)
+		require.NotContains(t, s.log.String(), edgemount.Token)
+		require.NotContains(t, s.log.String(), "secret\n")
+		require.NotContains(t, s.log.String(), "BEGIN")
+	}
+}
+
+// TestDos1_EdgeRefusesBeforeItReads sends what is too large in every way.
+func TestDos1_EdgeRefusesBeforeItReads(t *testing.T) {
+	s := newSite(t)
+	s.ready()
+	huge := make([]byte, 10<<20)
+	connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	require.NoError(t, err)
+	defer connection.Close()
+	_, err = fmt.Fprintf(connection, "POST /ocsp HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", len(huge))
+	require.NoError(t, err)
+	head := make([]byte, 64)
+	n, err := io.ReadAtLeast(connection, head, 12)
+	require.NoError(t, err)
+	require.Contains(t, string(head[:n]), "HTTP/1.1 413", "nothing of the body was sent yet")
+
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/ocsp", io.MultiReader(bytes.NewReader(huge)))
+	require.NoError(t, err)
+	response, err := http.DefaultClient.Do(request) // chunked: no length is announced
+	if err == nil {
+		require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
+		require.NoError(t, response.Body.Close())
+	}
+	require.Equal(t, http.StatusRequestURITooLong, s.get("/ocsp/"+strings.Repeat("A", 5000)).status)
+	response, err = http.Get(s.url + "/ocsp/" + strings.Repeat("A", 40000))
+	if err == nil { // else the connection was closed before all of it was sent
+		require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, response.StatusCode)
+		require.NoError(t, response.Body.Close())
+	}
+	for _, method := range []string{http.MethodPut, http.MethodDelete, http.MethodPatch, http.MethodOptions, http.MethodTrace} {
+		for _, path := range []string{"/ocsp", "/crl/web.crl", "/", "/metrics", "/x"} {
+			request, err := http.NewRequestWithContext(t.Context(), method, s.url+path, http.NoBody)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusMethodNotAllowed, s.do(request).status, method+path)
+		}
+	}
+}
+
+// TestDos2_AskingTheEdgeAsksNobodyElse asks a lot and sees no request at the mount but
+// the polls, and nothing new on disk.
+func TestDos2_AskingTheEdgeAsksNobodyElse(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { c.PollInterval = time.Hour })
+	s.ready()
+	before := s.mount.Requests("manifest") + s.mount.Requests("status") + s.mount.Requests("signer") + s.mount.Requests("crl")
+	files := s.files()
+	for i := range 300 {
+		s.post("/ocsp", s.request(cert.SerialOf(big.NewInt(int64(i+1)))))
+		s.get("/crl/web.crl")
+		s.get("/ca/bundle.p7c")
+		s.get(fmt.Sprintf("/crl/%d.crl", i))
+	}
+	require.Equal(t, before, s.mount.Requests("manifest")+s.mount.Requests("status")+s.mount.Requests("signer")+s.mount.Requests("crl"))
+	require.Equal(t, files, s.files())
+}
+
+func (s *site) files() (found []string) {
+	require.NoError(s.t, filepath.WalkDir(s.settings.DataDir, func(path string, _ os.DirEntry, err error) error {
+		found = append(found, path)
+		return err
+	}))
+	return found
+}
+
+func TestEdge_GETIsCachedAsRFC5019Says(t *testing.T) {
+	s := newSite(t)
+	serial := s.mount.Good()
+	s.ready()
+	s.eventually(func() bool { return s.says(serial).Status == ocsp.Good })
+	text := base64.StdEncoding.EncodeToString(s.request(serial))
+	path := "/ocsp/" + url.PathEscape(text)
+	answer := s.get(path)
+	require.Equal(t, http.StatusOK, answer.status)
+	parsed, err := ocsp.ParseResponse(answer.body, s.mount.CA)
+	require.NoError(t, err)
+	modified, err := http.ParseTime(answer.header.Get("Last-Modified"))
+	require.NoError(t, err)
+	require.Equal(t, parsed.ThisUpdate, modified.UTC())
+	expires, err := http.ParseTime(answer.header.Get("Expires"))
+	require.NoError(t, err)
+	require.True(t, expires.Before(parsed.NextUpdate) && expires.After(time.Now()))
+	require.Regexp(t, `^max-age=\d+, public, no-transform, must-revalidate$`, answer.header.Get("Cache-Control"))
+	tag := answer.header.Get("Etag")
+	require.NotEmpty(t, tag)
+	again := s.get(path, "If-None-Match", tag)
+	require.Equal(t, http.StatusNotModified, again.status)
+	require.Empty(t, again.body)
+	require.Equal(t, tag, s.get(path).header.Get("Etag"), "the same answer")
+}
+
+// TestEdge_OpenSSLAsks lets openssl ask by POST, with a nonce, and read the files.
+func TestEdge_OpenSSLAsks(t *testing.T) {
+	s := newSite(t)
+	serial := s.mount.Good()
+	s.mount.Revoke(serial, cert.Superseded)
+	s.ready()
+	s.eventually(func() bool { return s.says(serial).Status == ocsp.Revoked })
+	dir := t.TempDir()
+	save := func(name, path string) string {
+		file := filepath.Join(dir, name)
+		answer := s.get(path)
+		require.Equal(t, http.StatusOK, answer.status, path)
+		require.NoError(t, os.WriteFile(file, answer.body, 0o600))
+		return file
+	}
+	ca := save("ca.pem", "/ca/web.pem")
+	said := openssl(t, "ocsp", "-url", s.url+"/ocsp", "-issuer", ca, "-serial", "0x"+strings.ReplaceAll(serial.String(), ":", ""), "-CAfile", ca)
+	require.Contains(t, said, "Response verify OK")
+	require.Contains(t, said, "revoked")
+	require.NotContains(t, said, "WARNING")
+	require.Contains(t, openssl(t, "pkcs7", "-inform", "DER", "-print_certs", "-in", save("b.p7c", "/ca/bundle.p7c")), "Edge Test CA")
+	require.Contains(t, openssl(t, "crl", "-inform", "DER", "-in", save("web.crl", "/crl/web.crl"), "-CAfile", ca, "-noout"), "verify OK")
+	require.Contains(t, openssl(t, "x509", "-inform", "DER", "-in", save("web.cer", "/ca/web.cer"), "-noout", "-subject"), "Edge Test CA")
+}
+
+func openssl(t testing.TB, args ...string) string {
+	t.Helper()
+	path, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Fatal("openssl is missing: install the Debian package openssl")
+	}
+	out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput()
+	require.NoError(t, err, string(out))
+	return string(out)
+}

@@ -1,0 +1,242 @@
+package serve
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"vault-plugin-secrets-enterprise-pki/edge/state"
+)
+
+// maxListAge is the longest that a list may be kept without asking whether there is a
+// newer one: revocations appear before nextUpdate.
+const maxListAge = 5 * time.Minute
+
+// certificateAge is how long CA certificates may be kept.
+const certificateAge = time.Hour
+
+// target is what is at a path: a list, or octets that do not change.
+type target struct {
+	list     *state.List // nil: content
+	content  []byte
+	kind     string // media type
+	tag      string // ETag
+	modified time.Time
+}
+
+// routes are the paths of all files of a snapshot's issuers; immutable.
+type routes struct {
+	issuers []*state.Issuer // what they were made of
+	files   map[string]target
+}
+
+// current returns the routes of the snapshot.
+func (s *Server) current(snapshot *state.Snapshot) *routes {
+	known := s.routes.Load()
+	if known != nil && slices.Equal(known.issuers, snapshot.Issuers) {
+		return known
+	}
+	made := newRoutes(snapshot.Issuers)
+	s.routes.Store(made)
+	return made
+}
+
+// newRoutes makes the paths of issuers by name and by id. A path that is taken stays:
+// ids come first, then names in the order of the mount, then the paths that
+// certificates give.
+func newRoutes(issuers []*state.Issuer) *routes {
+	r := &routes{issuers: issuers, files: map[string]target{}}
+	r.bundle(issuers)
+	for _, issuer := range issuers {
+		r.issuer(issuer.ID, issuer)
+	}
+	for _, issuer := range issuers {
+		if issuer.Name != "" {
+			r.issuer(issuer.Name, issuer)
+		}
+	}
+	for _, issuer := range issuers {
+		for k := range issuer.Lists {
+			if parsed, err := url.Parse(issuer.Lists[k].URL); err == nil && parsed.Path != "" && parsed.Path != "/" {
+				r.list(parsed.Path, &issuer.Lists[k])
+			}
+		}
+	}
+	return r
+}
+
+func (r *routes) put(path string, t target) {
+	if _, taken := r.files[path]; !taken {
+		r.files[path] = t
+	}
+}
+
+func (r *routes) list(path string, list *state.List) {
+	r.put(path, target{list: list, kind: "application/pkix-crl", tag: `"` + list.SHA256 + `"`, modified: list.ThisUpdate})
+}
+
+func (r *routes) static(path, kind string, content []byte, modified time.Time) {
+	sum := sha256.Sum256(content)
+	r.put(path, target{content: content, kind: kind, tag: `"` + hex.EncodeToString(sum[:16]) + `"`, modified: modified})
+}
+
+// issuer adds the files of an issuer under its id or its name.
+func (r *routes) issuer(name string, issuer *state.Issuer) {
+	own := issuer.Certificate
+	r.static("/ca/"+name+".cer", "application/pkix-cert", own.Raw, own.NotBefore)
+	r.static("/ca/"+name+".pem", "application/x-pem-file", pemOf(own), own.NotBefore)
+	chain := append([]*x509.Certificate{own}, issuer.Chain...)
+	r.static("/ca/"+name+".p7c", "application/pkcs7-mime; smime-type=certs-only", certsOnly(chain), own.NotBefore)
+	for k := range issuer.Lists {
+		list := &issuer.Lists[k]
+		switch list.Name() {
+		case "complete":
+			r.list("/crl/"+name+".crl", list)
+		case "delta":
+			r.list("/crl/"+name+"-delta.crl", list)
+		default:
+			r.list("/crl/"+name+"/"+list.Shard+".crl", list)
+		}
+	}
+}
+
+// bundle adds the files with every CA certificate there is.
+func (r *routes) bundle(issuers []*state.Issuer) {
+	var all []*x509.Certificate
+	var newest time.Time
+	for _, issuer := range issuers {
+		for _, certificate := range append([]*x509.Certificate{issuer.Certificate}, issuer.Chain...) {
+			if !slices.ContainsFunc(all, certificate.Equal) {
+				all = append(all, certificate)
+			}
+			if certificate.NotBefore.After(newest) {
+				newest = certificate.NotBefore
+			}
+		}
+	}
+	r.static("/ca/bundle.pem", "application/x-pem-file", pemOf(all...), newest)
+	r.static("/ca/bundle.p7c", "application/pkcs7-mime; smime-type=certs-only", certsOnly(all), newest)
+}
+
+func pemOf(certificates ...*x509.Certificate) []byte {
+	var b bytes.Buffer
+	for _, certificate := range certificates {
+		_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: certificate.Raw}) // a buffer takes all
+	}
+	return b.Bytes()
+}
+
+// The object identifiers 1.2.840.113549.1.7.2 and 1.2.840.113549.1.7.1, as DER has
+// their content.
+var (
+	oidSignedData = []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02}
+	oidData       = []byte{0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x01}
+)
+
+// certsOnly returns a degenerate SignedData that holds certificates and nobody's
+// signature (RFC 2315 section 9, RFC 8551 section 3.8), as id-ad-caIssuers may lead
+// to (RFC 5280 section 4.2.2.1).
+func certsOnly(certificates []*x509.Certificate) []byte {
+	var sorted [][]byte
+	for _, certificate := range certificates {
+		sorted = append(sorted, certificate.Raw)
+	}
+	// DER sorts a SET OF.
+	slices.SortFunc(sorted, func(a, b []byte) int { return cmp.Or(bytes.Compare(a, b), cmp.Compare(len(a), len(b))) })
+	first := asn1.Tag(0).Constructed().ContextSpecific()
+	var b cryptobyte.Builder
+	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1(asn1.OBJECT_IDENTIFIER, func(b *cryptobyte.Builder) { b.AddBytes(oidSignedData) })
+		b.AddASN1(first, func(b *cryptobyte.Builder) {
+			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1Int64(1)
+				b.AddASN1(asn1.SET, func(*cryptobyte.Builder) {})
+				b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+					b.AddASN1(asn1.OBJECT_IDENTIFIER, func(b *cryptobyte.Builder) { b.AddBytes(oidData) })
+				})
+				b.AddASN1(first, func(b *cryptobyte.Builder) {
+					for _, der := range sorted {
+						b.AddBytes(der)
+					}
+				})
+				b.AddASN1(asn1.SET, func(*cryptobyte.Builder) {})
+			})
+		})
+	})
+	return b.BytesOrPanic() // nothing in it can be too long for DER
+}
+
+// file serves a list or a certificate.
+func (s *Server) file(w http.ResponseWriter, r *http.Request) {
+	snapshot := s.config.Snapshot()
+	if snapshot.Issuers == nil {
+		w.Header().Set("Retry-After", "5")
+		s.refuse(w, kindOther, http.StatusServiceUnavailable, "nothing is known yet")
+		return
+	}
+	found, ok := s.current(snapshot).files[r.URL.Path]
+	if !ok {
+		s.refuse(w, kindOther, http.StatusNotFound, "there is nothing here")
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", found.kind)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Etag", found.tag)
+	counted := &counting{ResponseWriter: w, status: http.StatusOK}
+	if found.list == nil {
+		header.Set("Cache-Control", maxAge(certificateAge))
+		http.ServeContent(counted, r, "", found.modified, bytes.NewReader(found.content))
+		s.counts.add(kindCertificate, counted.status)
+		return
+	}
+	s.list(counted, r, found)
+}
+
+// list serves a CRL from disk, parts of it and 304 included.
+func (s *Server) list(w *counting, r *http.Request, found target) {
+	file, err := s.config.OpenList(found.list.SHA256)
+	if err != nil {
+		s.config.Log.Error("a list that is held cannot be opened", "error", err)
+		w.Header().Del("Etag")
+		s.refuse(w, kindList, http.StatusServiceUnavailable, "the list cannot be read")
+		return
+	}
+	defer file.Close()
+	left := found.list.NextUpdate.Sub(s.config.Now())
+	w.Header().Set("Cache-Control", maxAge(max(min(left, maxListAge), 0)))
+	// A list may be large and its reader slow.
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Time{}) // not every writer has one
+	http.ServeContent(w, r, "", found.modified, file)
+	s.counts.add(kindList, w.status)
+}
+
+func maxAge(age time.Duration) string {
+	return "public, max-age=" + strconv.Itoa(int(age/time.Second)) + ", must-revalidate"
+}
+
+// counting notes the status of a response.
+type counting struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader notes the status.
+func (c *counting) WriteHeader(status int) {
+	c.status = status
+	c.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap gives http.ResponseController what it works on.
+func (c *counting) Unwrap() http.ResponseWriter { return c.ResponseWriter }
