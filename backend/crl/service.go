@@ -38,13 +38,17 @@ type Service struct {
 	halt       context.CancelFunc
 	background sync.WaitGroup // goroutines; Add only under mu and while not closed
 
+	memory
+	places  *places
+	watched watched
+}
+
+// memory is what a Service knows of its lists.
+type memory struct {
 	mu           sync.Mutex              // guards what follows; held for a map access only
 	publications map[string]*publication // by listName
 	numbers      map[string]*series      // by the listName of the scope
 	closed       bool
-
-	places  *places
-	watched watched
 }
 
 // headVersion is the version that a stored Head record carries.
@@ -57,14 +61,13 @@ func New(config Config) *Service {
 	}
 	stop, halt := context.WithCancel(context.Background())
 	return &Service{
-		config:       config,
-		heads:        kv.NewTable[Head](config.Store, layout.CRLHead, headVersion),
-		stop:         stop,
-		halt:         halt,
-		publications: map[string]*publication{},
-		numbers:      map[string]*series{},
-		places:       newPlaces(config.Store),
-		watched:      watched{warned: map[string]string{}},
+		config:  config,
+		heads:   kv.NewTable[Head](config.Store, layout.CRLHead, headVersion),
+		stop:    stop,
+		halt:    halt,
+		memory:  memory{publications: map[string]*publication{}, numbers: map[string]*series{}},
+		places:  newPlaces(config.Store),
+		watched: watched{warned: map[string]string{}},
 	}
 }
 

@@ -15,7 +15,6 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
-	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 )
 
 // shardMount publishes a number of shards and has made them.
@@ -354,77 +353,5 @@ func TestCrash1_ShardsAreAllOrNothing(t *testing.T) {
 			}
 		}
 		require.GreaterOrEqual(t, failed, 4, name)
-	}
-}
-
-func TestPlace_IsDurableBeforeTheCertificate(t *testing.T) {
-	m := newMount(t, (&clock{now: noon}).Now)
-	serial := cert.SerialOf(big.NewInt(1_000_003))
-	m.store.Break(2, kvtest.LoseWrite) // config/crl is read, the places are not
-	_, err := m.Place(t.Context(), "root", serial, []string{shardURL}, noon.AddDate(0, 1, 0))
-	require.ErrorIs(t, err, kvtest.ErrLost)
-	points, err := m.Place(t.Context(), "root", serial, []string{fullURL, shardURL}, noon.AddDate(0, 1, 0))
-	require.NoError(t, err)
-	require.Equal(t, []string{fullURL, "http://crl.example.com/1-0.crl"}, points)
-	require.Contains(t, m.store.Dump(), layout.CRLPlaces+"root")
-
-	m.store.Reset()
-	points, err = m.Place(t.Context(), "root", serial, []string{fullURL}, noon.AddDate(0, 1, 0))
-	require.NoError(t, err)
-	require.Equal(t, []string{fullURL}, points)
-	require.Zero(t, m.store.Counts().Gets)
-}
-
-func TestHeadsAndChunks(t *testing.T) {
-	now := &clock{now: noon}
-	m := newMount(t, now.Now)
-	m.source.point(crl.Points{CRL: []string{shardURL, fullURL}, Delta: []string{deltaURL}})
-	m.add(t, large, &ledger.Revocation{At: noon, Reason: cert.Superseded})
-	heads, err := m.Heads(t.Context(), "root")
-	require.NoError(t, err)
-	require.Empty(t, heads)
-	m.rebuild(t)
-	now.move(time.Hour)
-	m.configure(t, func(s *crl.Settings) { s.EnableDelta, s.Shards = true, 2 })
-	cold := m.restart(m.store)
-	defer cold.Close()
-	for _, s := range []*crl.Service{m.Service, cold} {
-		heads, err = s.Heads(t.Context(), "root")
-		require.NoError(t, err)
-		var kinds, urls []string
-		for _, named := range heads {
-			kinds, urls = append(kinds, string(named.Kind)), append(urls, named.URL)
-			_, head := m.get(t, m.Service, named.Kind)
-			require.Equal(t, head, named.Head)
-			var body []byte
-			for index := 0; ; index++ {
-				chunk, last, err := s.Chunk(t.Context(), "root", named.Kind, named.Head.Number, index)
-				require.NoError(t, err)
-				require.LessOrEqual(t, len(chunk), 480<<10)
-				body = append(body, chunk...)
-				if last {
-					break
-				}
-			}
-			der, _, err := m.List(t.Context(), "root", named.Kind)
-			require.NoError(t, err)
-			require.Equal(t, der, body)
-			for _, wrong := range []int{-1, named.Head.Chunks} {
-				_, _, err = s.Chunk(t.Context(), "root", named.Kind, named.Head.Number, wrong)
-				require.True(t, fault.Is(err, fault.NotFound), "%v", err)
-			}
-			_, _, err = s.Chunk(t.Context(), "root", named.Kind, named.Head.Number-1, 0)
-			require.True(t, fault.Is(err, fault.NotFound), "%v", err)
-		}
-		require.Equal(t, []string{"complete", "delta", "2-0", "2-1"}, kinds)
-		require.Equal(t, []string{fullURL, deltaURL, "http://crl.example.com/2-0.crl", "http://crl.example.com/2-1.crl"}, urls)
-		m.store.Reset()
-		_, err = s.Heads(t.Context(), "root")
-		require.NoError(t, err)
-		require.Zero(t, m.store.Counts().Total(), "from memory once read")
-	}
-	for _, kind := range []crl.Kind{"3-0", "2-2", "nonsense"} {
-		_, _, err = m.Chunk(t.Context(), "root", kind, 1, 0)
-		require.True(t, fault.Is(err, fault.NotFound), "%s: %v", kind, err)
 	}
 }
