@@ -22,6 +22,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
+	"vault-plugin-secrets-enterprise-pki/backend/publisher"
 	"vault-plugin-secrets-enterprise-pki/backend/revoke"
 	"vault-plugin-secrets-enterprise-pki/backend/tidy"
 )
@@ -36,17 +37,18 @@ type Config struct {
 
 // Backend is the rooms of one mount.
 type Backend struct {
-	Ring    *keyring.Ring
-	Issuers *issuer.Set
-	Catalog *catalog.Catalog
-	Ledger  *ledger.Ledger
-	Keys    *keypool.Pool
-	Issue   *issue.Service
-	Revoke  Revocation
-	CRL     *crl.Service
-	OCSP    *ocsp.Responder
-	Tidy    *tidy.Service
-	Fsck    *fsck.Service
+	Ring       *keyring.Ring
+	Issuers    *issuer.Set
+	Catalog    *catalog.Catalog
+	Ledger     *ledger.Ledger
+	Keys       *keypool.Pool
+	Issue      *issue.Service
+	Revoke     Revocation
+	CRL        *crl.Service
+	OCSP       *ocsp.Responder
+	Publishers *publisher.Service
+	Tidy       *tidy.Service
+	Fsck       *fsck.Service
 
 	background background
 }
@@ -88,6 +90,7 @@ func New(config Config) *Backend {
 		Ledger: b.Ledger, Changed: b.CRL.Revoked, IsIssuer: b.isIssuer, SignedBy: b.signedBy, Allows: b.allowsReason, Now: config.Now,
 	})
 	b.Revoke.Bulk = revoke.NewBulk(revoke.BulkConfig{Revoke: b.Revoke.Service, Store: config.Store, Log: config.Log})
+	b.Publishers = publisher.New(publisher.Config{Store: config.Store, Now: config.Now})
 	b.Tidy = tidy.New(tidy.Config{
 		Store: config.Store, Ledger: b.Ledger, Issuers: b.Issuers, CRL: b.CRL, OCSP: b.OCSP, Log: config.Log, Now: config.Now,
 	})

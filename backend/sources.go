@@ -16,6 +16,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
+	"vault-plugin-secrets-enterprise-pki/backend/role"
 	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
 
@@ -111,7 +112,7 @@ func (s ocspSource) Issuers() []ocsp.Issuer {
 
 // Delegate implements ocsp.Source.
 func (s ocspSource) Delegate(ctx context.Context, issuerID string, pub crypto.PublicKey, validity time.Duration) (*x509.Certificate, error) {
-	return s.b.Issue.Delegate(ctx, issuerID, pub, validity)
+	return s.b.Issue.Delegate(ctx, issuerID, pub, validity, role.Identity{})
 }
 
 // Direct implements ocsp.Source.
@@ -268,6 +269,8 @@ func (b *Backend) Invalidate(key string) {
 		b.CRL.Invalidate(key)
 	case "ocsp":
 		b.OCSP.Invalidate(key)
+	case "publisher":
+		b.Publishers.Invalidate(key)
 	case "tidy":
 		b.Tidy.Invalidate(key)
 	case "revoke":

@@ -44,6 +44,8 @@ func TestDos2_BudgetsOfRequests(t *testing.T) {
 		"ca":            {0, 0, func() { m.Read(t, "ca/pem", nil).Expect(http.StatusOK) }},
 		"ca_chain":      {0, 0, func() { m.Read(t, "ca_chain", nil).Expect(http.StatusOK) }},
 		"issuer":        {0, 0, func() { m.Read(t, "issuer/root/json", nil).Expect(http.StatusOK) }},
+		"manifest":      {0, 0, func() { m.Read(t, "edge/manifest", nil).Expect(http.StatusOK) }},
+		"status feed":   {0, 0, func() { m.Read(t, "edge/status/-", nil).Expect(http.StatusOK) }},
 		"cert":          {1, 0, func() { m.Read(t, "cert/"+serial, nil).Expect(http.StatusOK) }},
 	} {
 		c.work() // warm

@@ -89,6 +89,8 @@ func (m *mount) paths() []*framework.Path {
 		m.tokenPaths(),
 		m.configPaths(),
 		m.ocspConfigPaths(),
+		m.edgePaths(),
+		m.publisherPaths(),
 		m.tidyPaths(),
 		m.fsckPaths(),
 		m.keypoolPaths(),

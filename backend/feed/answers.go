@@ -2,6 +2,10 @@ package feed
 
 // What follows are the answers under edge/, field by field. Times are RFC 3339 in UTC.
 
+// MaxNumber is the largest number that crosses Vault exactly: JSON numbers of an
+// external plugin are floating point. A list with a larger number is in no manifest.
+const MaxNumber = 1<<53 - 1
+
 // ListKind is a kind of CRL.
 type ListKind string
 
@@ -122,7 +126,7 @@ type OCSPSigner struct {
 // Report is what an edge says about its publishing: POST publishers/:name/status.
 type Report struct {
 	Edge  string       `json:"edge" required:"true" max:"128" doc:"Name of the edge."`
-	Items []ReportItem `json:"items" items:"1000" doc:"What it has published or failed to."`
+	Items []ReportItem `json:"items" items:"400" doc:"What it has published or failed to."`
 }
 
 // ReportItem is one thing that was published, or not.

@@ -139,7 +139,7 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 
 // Delegate certifies a responder key with the issuer's own key under the preset
 // ocsp-responder (RFC 6960 section 4.2.2.2).
-func (s *Service) Delegate(ctx context.Context, issuerID string, pub crypto.PublicKey, validity time.Duration) (*x509.Certificate, error) {
+func (s *Service) Delegate(ctx context.Context, issuerID string, pub crypto.PublicKey, validity time.Duration, who role.Identity) (*x509.Certificate, error) {
 	parent, err := s.Issuers.Get(ctx, issuerID)
 	if err != nil {
 		return nil, err
@@ -153,7 +153,7 @@ func (s *Service) Delegate(ctx context.Context, issuerID string, pub crypto.Publ
 	if len(subject.CommonName) > 64 { // ub-common-name, RFC 5280 appendix A.1
 		subject.CommonName = subject.CommonName[:64]
 	}
-	signed, _, err := s.signUnder(ctx, parent, compiled, profile.Ask{Subject: subject, PublicKey: pub, TTL: validity, EngineKey: true}, role.Identity{})
+	signed, _, err := s.signUnder(ctx, parent, compiled, profile.Ask{Subject: subject, PublicKey: pub, TTL: validity, EngineKey: true}, who)
 	return signed, err
 }
 

@@ -8,32 +8,35 @@ import "strings"
 // The storage prefixes. A prefix that ends in "/" holds many entries and is a leaf
 // for listing unless its row in Table says otherwise.
 const (
-	ConfigIssuers  = "config/issuers"
-	ConfigKeys     = "config/keys"
-	ConfigURLs     = "config/urls"
-	ConfigCluster  = "config/cluster"
-	ConfigCRL      = "config/crl"
-	ConfigOCSP     = "config/ocsp"
-	ConfigKeyPool  = "config/keypool"
-	ConfigAutoTidy = "config/auto-tidy"
-	Token          = "hsm/"             // hsm/<name>
-	Key            = "key/"             // key/<id>
-	Issuer         = "issuer/"          // issuer/<id>
-	Profile        = "profile/"         // profile/<name>: the newest version's number
-	ProfileVersion = "profile-version/" // profile-version/<name>/<n>
-	Role           = "role/"            // role/<name>
-	Page           = "page/"            // page/<hour>/<page>
-	Segment        = "segment/"         // segment/<sequence>
-	Dirty          = "dirty/"           // dirty/<serial>
-	Fence          = "fence"            // written when a process starts
-	Foreign        = "foreign/"         // foreign/<sha-256>
-	CRLHead        = "crl-head/"        // crl-head/<list>: issuer, issuer.delta, issuer.8-3
-	CRLBody        = "crl-body/"        // crl-body/<list>/<number>/<chunk>
-	CRLPlaces      = "crl-places/"      // crl-places/<issuer>: URLs of shards that certificates name
-	Responder      = "responder/"       // responder/<issuer>: delegated OCSP signer
-	TidyHorizon    = "tidy/horizon"     // what was removed from the ledger
-	TidyRun        = "tidy/run"         // how the last run ended
-	BulkRun        = "revoke/bulk"      // the last bulk revocation, from its start
+	ConfigIssuers   = "config/issuers"
+	ConfigKeys      = "config/keys"
+	ConfigURLs      = "config/urls"
+	ConfigCluster   = "config/cluster"
+	ConfigCRL       = "config/crl"
+	ConfigOCSP      = "config/ocsp"
+	ConfigEdge      = "config/edge"
+	ConfigKeyPool   = "config/keypool"
+	ConfigAutoTidy  = "config/auto-tidy"
+	Token           = "hsm/"              // hsm/<name>
+	Key             = "key/"              // key/<id>
+	Issuer          = "issuer/"           // issuer/<id>
+	Profile         = "profile/"          // profile/<name>: the newest version's number
+	ProfileVersion  = "profile-version/"  // profile-version/<name>/<n>
+	Role            = "role/"             // role/<name>
+	Page            = "page/"             // page/<hour>/<page>
+	Segment         = "segment/"          // segment/<sequence>
+	Dirty           = "dirty/"            // dirty/<serial>
+	Fence           = "fence"             // written when a process starts
+	Foreign         = "foreign/"          // foreign/<sha-256>
+	CRLHead         = "crl-head/"         // crl-head/<list>: issuer, issuer.delta, issuer.8-3
+	CRLBody         = "crl-body/"         // crl-body/<list>/<number>/<chunk>
+	CRLPlaces       = "crl-places/"       // crl-places/<issuer>: URLs of shards that certificates name
+	Responder       = "responder/"        // responder/<issuer>: delegated OCSP signer
+	Publisher       = "publisher/"        // publisher/<name>
+	PublisherStatus = "publisher-status/" // publisher-status/<name>: what edges report
+	TidyHorizon     = "tidy/horizon"      // what was removed from the ledger
+	TidyRun         = "tidy/run"          // how the last run ended
+	BulkRun         = "revoke/bulk"       // the last bulk revocation, from its start
 )
 
 // Row describes one prefix.
@@ -52,6 +55,7 @@ var Table = []Row{
 	{ConfigCluster, "issuer", "catalog", false},
 	{ConfigCRL, "crl", "crl", false},
 	{ConfigOCSP, "ocsp", "ocsp", false},
+	{ConfigEdge, "publisher", "publisher", false},
 	{ConfigKeyPool, "keypool", "keypool", false},
 	{ConfigAutoTidy, "tidy", "tidy", false},
 	{Token, "keyring", "catalog", true},
@@ -69,6 +73,8 @@ var Table = []Row{
 	{CRLBody, "crl", "", false},
 	{CRLPlaces, "crl", "crl", true},
 	{Responder, "ocsp", "ocsp", true},
+	{Publisher, "publisher", "publisher", true},
+	{PublisherStatus, "publisher", "publisher", true},
 	{TidyHorizon, "ledger", "ledger", false},
 	{TidyRun, "tidy", "tidy", false},
 	{BulkRun, "revoke", "revoke", false},

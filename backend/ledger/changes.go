@@ -155,6 +155,13 @@ func (l *Ledger) walk(since uint64, limit int) *walk {
 	l.mu.Lock()
 	w.view, w.to = l.state.table.freeze(), l.state.sequence
 	l.mu.Unlock()
+	most := 0
+	for _, leaf := range w.view.leaves {
+		if leaf.high > since {
+			most += len(leaf.rows)
+		}
+	}
+	w.order = make([]step, 0, most)
 	for at, leaf := range w.view.leaves {
 		if leaf.high <= since {
 			continue

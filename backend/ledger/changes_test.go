@@ -14,7 +14,6 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
-	"vault-plugin-secrets-enterprise-pki/backend/layout"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 )
 
@@ -269,50 +268,6 @@ func TestChanges_ForgottenWalkCostsNothingButTime(t *testing.T) {
 	other.holds(t, l)
 }
 
-func TestFence_KeepsTheLastStarts(t *testing.T) {
-	store, c := kvtest.New(), newClock()
-	require.NoError(t, store.Put(t.Context(), layout.Fence, []byte{1}), "what an earlier release wrote")
-	l := loaded(t, store, c)
-	first, err := l.Cursor()
-	require.NoError(t, err)
-	for n := 1; n <= 256; n++ {
-		require.Len(t, store.Dump()[layout.Fence], 1+20*min(n, 256))
-		changes, err := l.Changes(first, 1)
-		require.NoError(t, err)
-		require.False(t, changes.Reset, n)
-		c.turn(time.Second)
-		l = loaded(t, store, c)
-	}
-	changes, err := l.Changes(first, 1)
-	require.NoError(t, err)
-	require.True(t, changes.Reset)
-	require.Len(t, store.Dump()[layout.Fence], 1+20*256)
-	clean(t, store)
-}
-
-func TestFence_OneEntryAProcess(t *testing.T) {
-	for _, loss := range []kvtest.Loss{kvtest.LoseWrite, kvtest.LoseAnswer} {
-		store := kvtest.New()
-		l := newLedger(store, newClock())
-		store.Break(2, loss)
-		require.ErrorIs(t, l.Load(t.Context()), kvtest.ErrLost)
-		require.NoError(t, l.Load(t.Context()))
-		require.Len(t, store.Dump()[layout.Fence], 1+20)
-	}
-}
-
-func TestFence_DamageIsAnError(t *testing.T) {
-	for _, raw := range [][]byte{{0}, {3}, {1, 1}, make([]byte, 17), append([]byte{2}, make([]byte, 19)...)} {
-		store := kvtest.New()
-		require.NoError(t, store.Put(t.Context(), layout.Fence, raw))
-		require.Error(t, newLedger(store, newClock()).Load(t.Context()))
-		require.Error(t, ledger.CheckFence(raw))
-	}
-	for _, raw := range [][]byte{nil, {1}, {2}, append([]byte{2}, make([]byte, 40)...)} {
-		require.NoError(t, ledger.CheckFence(raw))
-	}
-}
-
 // TestChanges_AMirrorIsTrueWhateverHappens runs random lives: mirrors that follow in
 // pages of any size through restarts, lost answers, clocks that go back and backups
 // that are restored end up with every row as it is.
@@ -391,18 +346,18 @@ func TestChanges_AMirrorIsTrueWhateverHappens(t *testing.T) {
 func BenchmarkChanges(b *testing.B) {
 	store, c := large()
 	l := loaded(b, store, c)
-	b.Run("page of a walk", func(b *testing.B) {
-		b.ReportAllocs()
-		var cursor ledger.Cursor
+	b.Run("whole walk", func(b *testing.B) {
+		pages := 0
 		for b.Loop() {
-			changes, err := l.Changes(cursor, ledger.MaxChanges)
-			if err != nil {
-				b.Fatal(err)
-			}
-			if cursor = changes.Next; !changes.More {
-				cursor = ledger.Cursor{}
+			for cursor, more := (ledger.Cursor{}), true; more; pages++ {
+				changes, err := l.Changes(cursor, ledger.MaxChanges)
+				if err != nil {
+					b.Fatal(err)
+				}
+				cursor, more = changes.Next, changes.More
 			}
 		}
+		b.ReportMetric(float64(b.Elapsed().Microseconds())/1000/float64(pages), "ms/page")
 	})
 	fillWith(b, b.Context(), l, 1, otherKeys)
 	last, err := l.Cursor()

@@ -101,6 +101,15 @@ func (r *Responder) Settings(ctx context.Context, with Settings) (Settings, erro
 	return with, nil
 }
 
+// Validity returns how long certificates of delegated responders are to be valid.
+func (r *Responder) Validity(ctx context.Context) (time.Duration, error) {
+	c, err := r.chosen(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return c.validity, nil
+}
+
 // chosen returns the validated options: from memory, else from storage.
 func (r *Responder) chosen(ctx context.Context) (*choices, error) {
 	if c := r.choices.Load(); c != nil {

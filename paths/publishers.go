@@ -1,0 +1,116 @@
+package paths
+
+import (
+	"context"
+	"slices"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/feed"
+	"vault-plugin-secrets-enterprise-pki/backend/publisher"
+	"vault-plugin-secrets-enterprise-pki/paths/schema"
+)
+
+const publisherHelp = `
+A publisher is somewhere else to put CRLs and CA certificates: a web server by HTTP
+PUT, an LDAP directory, files. pki-edge does it, because the edge has the network; the
+mount says what and where, and hears how it went at publishers/:name/status. It holds
+no credential: it names one of the edge's own configuration. Each edge follows all
+publishers unless its own configuration names some.
+`
+
+type publisherName struct {
+	Name string `json:"name" in:"path" kind:"name" doc:"Name of the publisher."`
+}
+
+type publisherInput struct {
+	publisherName
+	publisher.Settings
+}
+
+type publisherAnswer struct {
+	publisher.Settings
+	Version int64 `json:"version" doc:"Grows with each change."`
+}
+
+type publisherReport struct {
+	publisherName
+	feed.Report
+}
+
+type publisherStatus struct {
+	Items []publisher.Result `json:"items" doc:"What edges reported last, by edge, issuer and list."`
+}
+
+func (m *mount) publisherPaths() []*framework.Path {
+	named := "publishers/" + schema.Segment("name")
+	return []*framework.Path{
+		schema.Path("publishers/?", "List the publishers.", publisherHelp,
+			schema.List("List the publishers.", m.listPublishers)),
+		schema.Path(named, "Declare a publisher.", publisherHelp,
+			schema.Read("Read a publisher.", m.readPublisher),
+			schema.Write("Declare a publisher, or replace its settings.", m.writePublisher),
+			schema.Patch("Change some settings of a publisher.", m.patchPublisher),
+			schema.Delete("Remove a publisher; what it has published stays there.", m.deletePublisher)),
+		schema.Path(named+"/status", "Read or report how publishing went.", publisherHelp,
+			schema.Read("Read what edges reported last.", m.readPublisherStatus),
+			schema.Write("Report how publishing went: for edges.", m.reportPublisher)),
+	}
+}
+
+func (m *mount) listPublishers(ctx context.Context, _ *schema.Call, in schema.Page) (schema.Keys, error) {
+	names, err := m.engine.Publishers.Names(ctx)
+	return schema.Keys{Keys: in.Window(names)}, err
+}
+
+func (m *mount) readPublisher(ctx context.Context, _ *schema.Call, in publisherName) (publisherAnswer, error) {
+	settings, version, err := m.engine.Publishers.Get(ctx, in.Name)
+	return publisherAnswer{Settings: settings, Version: version}, err
+}
+
+func (m *mount) writePublisher(ctx context.Context, _ *schema.Call, in publisherInput) (publisherAnswer, error) {
+	names, err := m.engine.Publishers.Names(ctx)
+	if err != nil {
+		return publisherAnswer{}, err
+	}
+	if err := schema.CheckDistinct("name", in.Name, names); err != nil {
+		return publisherAnswer{}, err
+	}
+	return m.putPublisher(ctx, in.Name, in.Settings)
+}
+
+func (m *mount) patchPublisher(ctx context.Context, call *schema.Call, in publisherInput) (publisherAnswer, error) {
+	settings, _, err := m.engine.Publishers.Get(ctx, in.Name)
+	if err != nil {
+		return publisherAnswer{}, err
+	}
+	return m.putPublisher(ctx, in.Name, schema.Merge(settings, in.Settings, call.Given))
+}
+
+func (m *mount) putPublisher(ctx context.Context, name string, settings publisher.Settings) (publisherAnswer, error) {
+	for _, ref := range settings.Issuers {
+		if _, err := m.engine.Issuers.Get(ctx, ref); fault.Is(err, fault.NotFound) {
+			return publisherAnswer{}, fault.Field("issuers", "there is no issuer %s", ref)
+		} else if err != nil {
+			return publisherAnswer{}, err
+		}
+	}
+	slices.Sort(settings.Publish)
+	settings.Publish = slices.Compact(settings.Publish)
+	version, err := m.engine.Publishers.Put(ctx, name, settings)
+	return publisherAnswer{Settings: settings, Version: version}, err
+}
+
+func (m *mount) deletePublisher(ctx context.Context, _ *schema.Call, in publisherName) (schema.None, error) {
+	return schema.None{}, m.engine.Publishers.Delete(ctx, in.Name)
+}
+
+func (m *mount) readPublisherStatus(ctx context.Context, _ *schema.Call, in publisherName) (publisherStatus, error) {
+	items, err := m.engine.Publishers.Status(ctx, in.Name)
+	return publisherStatus{Items: items}, err
+}
+
+func (m *mount) reportPublisher(ctx context.Context, _ *schema.Call, in publisherReport) (schema.None, error) {
+	return schema.None{}, m.engine.Publishers.Report(ctx, in.Name, in.Report)
+}
