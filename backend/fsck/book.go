@@ -216,6 +216,18 @@ func difference(row, page ledger.Row) string {
 	return fmt.Sprintf("%+v against %+v", row, page)
 }
 
+// fence checks that the next start can read the starts before it: it would refuse to.
+func (c *checker) fence() error {
+	raw, err := c.get(layout.Fence)
+	if err != nil {
+		return err
+	}
+	if err := ledger.CheckFence(raw); err != nil {
+		c.broken(layout.Fence, "%v", err)
+	}
+	return nil
+}
+
 // tidied reads what was removed from the ledger.
 func (c *checker) tidied() error {
 	raw, err := c.get(layout.TidyHorizon)

@@ -204,6 +204,10 @@ func TestDamageIsFound(t *testing.T) {
 			m.put(t, layout.TidyHorizon, []byte("{"))
 			return layout.TidyHorizon
 		}, "decoding"},
+		{"fence that does not decode", func(t *testing.T, m *mount) string {
+			m.put(t, layout.Fence, []byte{2, 1})
+			return layout.Fence
+		}, "no chain of process starts"},
 		{"segment that does not decode", func(t *testing.T, m *mount) string {
 			m.put(t, segment(m), []byte{1, 2, 3})
 			return segment(m)
