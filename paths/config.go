@@ -107,5 +107,6 @@ func (m *mount) writeCRLSettings(ctx context.Context, call *schema.Call, in crl.
 	if err := m.engine.CRL.PutSettings(ctx, settings); err != nil {
 		return crl.Settings{}, err
 	}
+	m.warnOfLists(ctx, call, settings)
 	return settings, m.engine.ConfigureOCSP(ctx)
 }

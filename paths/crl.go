@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 
 	"vault-plugin-secrets-enterprise-pki/backend/crl"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/paths/schema"
 )
 
@@ -103,6 +106,29 @@ func (m *mount) crlPaths() []*framework.Path {
 			schema.Read("Fetch the shard in PEM.", m.fetchShard(asPEM))),
 		schema.Path(named+"/import", "Bring in the CRL of a CA whose key is elsewhere.", importHelp,
 			schema.Write("Import a CRL.", m.importCRL)),
+	}
+}
+
+// warnOfLists says where settings have no effect because no URL points to their lists.
+func (m *mount) warnOfLists(ctx context.Context, call *schema.Call, settings crl.Settings) {
+	sharded, deltas := settings.Shards == 1, !settings.EnableDelta
+	issuers, err := m.engine.Issuers.List(ctx)
+	if err != nil {
+		return
+	}
+	for _, i := range issuers {
+		urls, err := m.engine.Issuers.URLsFor(ctx, i)
+		if err != nil {
+			continue // of a template that cannot be filled in: issuing says so
+		}
+		deltas = deltas || len(urls.DeltaCRLs) > 0
+		sharded = sharded || slices.ContainsFunc(urls.CRLDistributionPoints, func(url string) bool { return strings.Contains(url, issuer.CRLShard) })
+	}
+	if !sharded {
+		call.Warn("shards has no effect yet: no URL in crl_distribution_points has %s (config/urls, with enable_templating).", issuer.CRLShard)
+	}
+	if !deltas {
+		call.Warn("Nothing says where the delta CRL is: set delta_crl_distribution_points in config/urls.")
 	}
 }
 
