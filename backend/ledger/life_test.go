@@ -46,6 +46,22 @@ func newLife(t testing.TB) *life {
 	return v
 }
 
+// copied returns the same life in storage of its own, right after a restart.
+func (v *life) copied(t testing.TB) *life {
+	c := newLife(t)
+	c.store = v.store.Clone()
+	c.clock.now = v.clock.Now()
+	c.all, c.past, c.brief = slices.Clone(v.all), v.past, v.brief
+	for to, from := range map[*map[cert.Serial]bool]map[cert.Serial]bool{
+		&c.issued: v.issued, &c.tried: v.tried, &c.perhaps: v.perhaps, &c.notes: v.notes, &c.loose: v.loose,
+	} {
+		*to = maps.Clone(from)
+	}
+	c.revoked, c.ends = maps.Clone(v.revoked), maps.Clone(v.ends)
+	c.restart()
+	return c
+}
+
 func (v *life) note(err error) bool {
 	if v.brief && fault.Is(err, fault.Conflict) {
 		return false // refused, because of a clock that was turned back
