@@ -214,12 +214,15 @@ func (m *mount) readShard(ctx context.Context, _ *schema.Call, in shardRef) (crl
 	return crlAnswer{CRL: crlPEM(found.der)}, err
 }
 
-func (m *mount) readCertCRL(ctx context.Context, _ *schema.Call, _ schema.None) (*pemAnswer, error) {
-	found, err := m.defaultCRL(ctx, crl.Complete)
-	if found.der == nil {
-		return nil, err
+// readCertList answers as the built-in engine does, which calls a CRL a certificate there.
+func (m *mount) readCertList(kind crl.Kind) schema.Handler[schema.None, *pemAnswer] {
+	return func(ctx context.Context, _ *schema.Call, _ schema.None) (*pemAnswer, error) {
+		found, err := m.defaultCRL(ctx, kind)
+		if found.der == nil {
+			return nil, err
+		}
+		return &pemAnswer{Certificate: crlPEM(found.der)}, nil
 	}
-	return &pemAnswer{Certificate: crlPEM(found.der)}, nil
 }
 
 func (m *mount) rotateCRL(ctx context.Context, _ *schema.Call, _ schema.None) (rotateAnswer, error) {
