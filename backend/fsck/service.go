@@ -106,6 +106,7 @@ func (s *Service) end(report Report, err error) {
 	default:
 		s.status.State, s.status.Error = Failed, err.Error()
 	}
+	s.job.Free()
 }
 
 // Status returns the check under way, or the last one of this process.

@@ -19,9 +19,12 @@ type Job struct {
 	ctx  context.Context // ends with Close
 	end  context.CancelFunc
 
-	mu     sync.Mutex         // guards what follows; held for an assignment only
-	cancel context.CancelFunc // of the work under way; nil: none
+	mu    sync.Mutex // guards what follows; held for an assignment only
+	under *task      // the work under way; nil: none
 }
+
+// task is one piece of work.
+type task struct{ cancel context.CancelFunc }
 
 // New returns a job that does nothing yet. Its name is what logs and errors call it; a
 // nil log discards.
@@ -36,23 +39,35 @@ func New(name string, log hclog.Logger) *Job {
 
 // Start runs the work in the background, then done with its error, or with an Internal
 // one when it panicked. It reports false, and runs nothing, while work is under way,
-// until done has returned, and when the job is closed.
+// until done has returned or called Free, and when the job is closed.
 func (j *Job) Start(work func(context.Context) error, done func(error)) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.cancel != nil || j.ctx.Err() != nil {
+	if j.under != nil || j.ctx.Err() != nil {
 		return false
 	}
 	ctx, cancel := context.WithCancel(j.ctx)
-	j.cancel = cancel
+	mine := &task{cancel: cancel}
+	j.under = mine
 	go func() {
 		done(j.outlive(ctx, work))
 		cancel()
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		j.cancel = nil
+		if j.under == mine {
+			j.under = nil
+		}
 	}()
 	return true
+}
+
+// Free lets the next work start before done has returned. Only done calls it, with the
+// lock held under which it tells the end: who sees that work ended may start the next
+// at once.
+func (j *Job) Free() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.under = nil
 }
 
 // outlive does the work and turns its panic into an error.
@@ -71,10 +86,10 @@ func (j *Job) outlive(ctx context.Context, work func(context.Context) error) (er
 func (j *Job) Cancel() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.cancel == nil {
+	if j.under == nil {
 		return false
 	}
-	j.cancel()
+	j.under.cancel()
 	return true
 }
 

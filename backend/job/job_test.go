@@ -47,6 +47,29 @@ func TestOneAtATime(t *testing.T) {
 	})
 }
 
+// Who is told of the end may start the next at once, and what ended takes nothing of it.
+func TestTheNextStartsOnceTheJobIsFree(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		j := job.New("counting", nil)
+		until := func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		var next error
+		require.True(t, j.Start(func(context.Context) error { return nil }, func(error) {
+			j.Free()
+			require.False(t, j.Cancel(), "nothing to cancel")
+			require.True(t, j.Start(until, func(err error) { next = err }))
+		}))
+		synctest.Wait()
+		require.NoError(t, next, "it is under way, whatever else ended")
+		require.False(t, j.Start(until, func(error) {}))
+		require.True(t, j.Cancel())
+		synctest.Wait()
+		require.ErrorIs(t, next, context.Canceled)
+	})
+}
+
 func TestPanicsAreOutlivedAndTellNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

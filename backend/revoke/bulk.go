@@ -207,6 +207,7 @@ func (b *Bulk) end(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.run, b.active = &ended, false
+	b.job.Free()
 }
 
 // tell changes what is known of the run under way.

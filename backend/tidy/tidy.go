@@ -143,26 +143,25 @@ func (s *Service) start(ctx context.Context, next Run) (bool, error) {
 	return true, nil
 }
 
-// end notes how the run ended, in storage too, so that a restart does not begin again.
-// When the process ends before, the next one does: a run that was cut short was none.
+// end notes how the run ended, in storage first: who sees that it ended may start the
+// next, and a restart does not begin again. When the process ends before, the next one
+// does: a run that was cut short was none.
 func (s *Service) end(err error) {
-	s.tell(func(r *Run) {
-		r.Finished, r.Message = s.Now().UTC(), ""
-		switch {
-		case err == nil:
-			r.State = Finished
-		case errors.Is(err, context.Canceled):
-			r.State = Cancelled
-		default:
-			r.State, r.Error = Failed, err.Error()
-		}
-		if r.Auto {
-			r.LastAuto = r.Finished
-		}
-	})
 	s.mu.Lock()
 	ended, closed := s.copied(), s.closed
 	s.mu.Unlock()
+	ended.Finished, ended.Message = s.Now().UTC(), ""
+	switch {
+	case err == nil:
+		ended.State = Finished
+	case errors.Is(err, context.Canceled):
+		ended.State = Cancelled
+	default:
+		ended.State, ended.Error = Failed, err.Error()
+	}
+	if ended.Auto {
+		ended.LastAuto = ended.Finished
+	}
 	s.Log.Info("tidy ended", "state", string(ended.State), "certificates", ended.Removed.Certificates,
 		"revoked", ended.Removed.Revoked, "issuers", ended.Issuers, "error", ended.Error)
 	if !closed {
@@ -174,7 +173,8 @@ func (s *Service) end(err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active = false
+	s.run, s.active = &ended, false
+	s.job.Free()
 }
 
 // tell changes what is known of the run under way.
