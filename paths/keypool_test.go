@@ -27,7 +27,7 @@ func TestKeyPoolTellsHowManyKeysAreReady(t *testing.T) {
 	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
 		ready := func() map[string]any { return m.Read(t, "keypool/status", nil).Expect(http.StatusOK).Data }
 		require.Equal(t, map[string]any{"rsa_2048": 0.0, "rsa_3072": 0.0, "rsa_4096": 0.0}, ready())
-		m.Write(t, "root/generate/internal", map[string]any{"common_name": "Root", "key_type": "ec"}).Expect(http.StatusOK)
+		m.Write(t, "root/generate/internal", map[string]any{"common_name": "Root", "key_type": "ec", "ttl": "87600h"}).Expect(http.StatusOK)
 		m.Write(t, "roles/rsa", map[string]any{"allow_any_name": true, "key_type": "rsa"}).Expect(http.StatusOK)
 		m.Write(t, "config/keypool", map[string]any{"rsa_2048": 2}).Expect(http.StatusOK)
 		m.Write(t, "issue/rsa", map[string]any{"common_name": "a.example.com"}).Expect(http.StatusOK)
