@@ -126,7 +126,7 @@ func (w *worker) due(to destination, items []item, now time.Time) (due []task, s
 	for _, i := range items {
 		place, err := to.place(i)
 		if err == nil && seen[place] {
-			err = fault.New(fault.Invalid, "another item has the same place: add {{issuer_name}} or {{list}} to the template")
+			err = fault.New(fault.Invalid, "another item has the same place: publish less, or tell them apart by {{issuer_name}} or {{list}}")
 			place += " " + i.issuer + " " + i.list
 		}
 		seen[place] = true

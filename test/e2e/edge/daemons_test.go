@@ -181,14 +181,26 @@ access to * by * read
 // ldap runs a program of ldap-utils as the administrator.
 func (d daemon) ldap(t testing.TB, program string, arguments ...string) string {
 	t.Helper()
-	_, port, err := net.SplitHostPort(d.address)
-	require.NoError(t, err)
-	base := []string{"-x", "-ZZ", "-H", "ldap://localhost:" + port, "-D", admin, "-w", adminSecret}
+	said, err := d.tryLDAP(t, program, arguments...)
+	require.NoError(t, err, "%s: %s", program, said)
+	return said
+}
+
+func (d daemon) tryLDAP(t testing.TB, program string, arguments ...string) (string, error) {
+	t.Helper()
+	base := []string{"-x", "-ZZ", "-H", "ldap://localhost:" + port(t, d.address), "-D", admin, "-w", adminSecret}
 	command := exec.CommandContext(t.Context(), tool(t, program, "ldap-utils"), append(base, arguments...)...)
 	command.Env = append(os.Environ(), "LDAPTLS_CACERT="+d.ca)
 	said, err := command.CombinedOutput()
-	require.NoError(t, err, "%s: %s", program, said)
-	return string(said)
+	return string(said), err
+}
+
+// port returns the port of a daemon's address.
+func port(t testing.TB, address string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	return port
 }
 
 // startNginx starts nginx, which keeps what is PUT below a folder, with these lines
