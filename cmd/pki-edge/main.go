@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -22,6 +23,10 @@ import (
 
 // version is set by the linker.
 var version = "development"
+
+// heapGrowth is by how many percent the heap may grow before garbage is collected.
+// Most of the heap are rows, which hold no pointers: collecting is cheap, memory not.
+const heapGrowth = 50
 
 // now is the clock.
 var now = time.Now
@@ -76,6 +81,9 @@ func run(ctx context.Context, args []string, out, logs io.Writer) error {
 	}
 	if flags.NArg() == 1 {
 		return selftest.Run(ctx, settings, out, now)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(heapGrowth)
 	}
 	e, err := edge.New(ctx, edge.Config{Settings: settings, Version: version, Log: edge.NewLog(settings.Log, logs), Now: now})
 	if err != nil {
