@@ -134,7 +134,7 @@ func TestPageSaysWhatHasEnded(t *testing.T) {
 
 // What a name, a title or a header says never becomes markup, a link that runs
 // something, or a command.
-func TestPageShowsHostileTextAsText(t *testing.T) {
+func TestPage1_HostileTextIsShownAsText(t *testing.T) {
 	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(1)>'; rm -rf ~ #`
 	repository := bank(t)
 	root := newAuthority(t, hostile, ecKey(t), nil)

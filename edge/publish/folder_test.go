@@ -65,7 +65,7 @@ func TestFilesAreNotWrittenAgainAfterARestart(t *testing.T) {
 	require.True(t, os.SameFile(before, after))
 }
 
-func TestAnOlderListNeverReplacesANewerOne(t *testing.T) {
+func TestPublish2_AnOlderListNeverReplacesANewerOne(t *testing.T) {
 	dir, ca, m := t.TempDir(), newAuthority(t, "Servers"), newMount()
 	newer, older := ca.list(t, 9, 1), ca.list(t, 5, 0)
 	path := filepath.Join(dir, "list.crl")
@@ -82,7 +82,7 @@ func TestAnOlderListNeverReplacesANewerOne(t *testing.T) {
 }
 
 // Only the CA keeps its own lists away: anybody can make up a high number.
-func TestWhatTheCAHasNotSignedIsReplaced(t *testing.T) {
+func TestPublish2_WhatTheCAHasNotSignedIsReplaced(t *testing.T) {
 	ca := newAuthority(t, "Servers")
 	for name, content := range map[string][]byte{
 		"another key of the same name": newAuthority(t, "Servers").list(t, 99, 0),
@@ -103,7 +103,7 @@ func TestWhatTheCAHasNotSignedIsReplaced(t *testing.T) {
 	}
 }
 
-func TestFilesOutsideAreRefused(t *testing.T) {
+func TestPublish1_NoFileOutside(t *testing.T) {
 	ca := newAuthority(t, "../servers")
 	list := map[string][]byte{"complete": ca.list(t, 5, 1)}
 	dir, outside := t.TempDir(), t.TempDir()

@@ -170,7 +170,7 @@ func TestPutProvesWhoWeAreByCertificate(t *testing.T) {
 }
 
 // A publisher says where to; this edge's own configuration says who may see what.
-func TestPutSendsNoSecretToStrangers(t *testing.T) {
+func TestPublish1_NoSecretToStrangers(t *testing.T) {
 	ca := newAuthority(t, "Servers")
 	list := map[string][]byte{"complete": ca.list(t, 5, 1)}
 	credentials := func(hosts ...string) map[string]config.Credential {
