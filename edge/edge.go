@@ -7,7 +7,7 @@ package edge
 
 import (
 	"context"
-	"log/slog"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -76,11 +76,11 @@ func New(ctx context.Context, c Config) (*Edge, error) {
 	e.answerer = ocsp.NewAnswerer(ocsp.AnswererConfig{Issuers: k, States: k, Signers: e.keys, Log: c.Log.Named("ocsp"), Now: c.Now})
 	e.handler = serve.New(serve.Config{
 		Snapshot: e.mirror.Snapshot, Answerer: e.answerer, OpenList: folder.OpenList, SignerEnds: e.keys.NotAfter, Polls: e.mirror.Polls,
-		Page: page.Handler(repository{e.mirror, c.Settings.URL, c.Now}), Version: c.Version, Log: c.Log.Named("http"), Now: c.Now,
+		Page: page.Handler(repository{e.mirror, c.Settings.URL, c.Now}), Metrics: func(w io.Writer) { e.publish.Metrics(w) }, Version: c.Version, Log: c.Log.Named("http"), Now: c.Now,
 	})
 	e.publish = publish.New(publish.Config{
 		Source: published{e.mirror, folder}, Reporter: reporter{client, c.Settings.Name}, Credentials: c.Settings.Credentials,
-		Directories: c.Settings.PublishDirectories, Now: c.Now, Log: slog.New(bridge{c.Log.Named("publish")}),
+		Directories: c.Settings.PublishDirectories, Now: c.Now, Log: c.Log.Named("publish"),
 	})
 	e.mirror.Load()
 	e.answerer.Configure(settings(e.mirror.Snapshot().Manifest.OCSP))

@@ -11,12 +11,12 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
-	"log/slog"
 	"math/big"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
@@ -163,7 +163,7 @@ func (m *mount) fails(t testing.TB, publisher, list string) string {
 func run(t testing.TB, m *mount, credentials map[string]config.Credential, directories ...string) *publish.Service {
 	t.Helper()
 	service := publish.New(publish.Config{
-		Source: m, Reporter: m, Credentials: credentials, Directories: directories, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Source: m, Reporter: m, Credentials: credentials, Directories: directories, Now: time.Now, Log: hclog.NewNullLogger(),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

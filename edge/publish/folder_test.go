@@ -2,7 +2,6 @@ package publish_test
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
@@ -47,6 +47,10 @@ func TestFilesArriveAndStay(t *testing.T) {
 	require.Len(t, states, 1)
 	require.Equal(t, 4, states[0].Done)
 	require.Zero(t, states[0].Failing)
+	var metrics strings.Builder
+	service.Metrics(&metrics)
+	require.Contains(t, metrics.String(), "pki_edge_publish_places{publisher=\"files\",state=\"done\"} 4\npki_edge_publish_places{publisher=\"files\",state=\"failing\"} 0\n")
+	require.Regexp(t, `pki_edge_publish_verified_timestamp_seconds\{publisher="files"\} [0-9]{10}\n`, metrics.String())
 }
 
 // An edge that starts finds what is there by reading it.
@@ -165,7 +169,7 @@ func TestSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMount()
 		m.set(ca, lists, toFile(path, "complete"))
-		service := publish.New(publish.Config{Source: m, Reporter: m, Directories: []string{dir}, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		service := publish.New(publish.Config{Source: m, Reporter: m, Directories: []string{dir}, Now: time.Now, Log: hclog.NewNullLogger()})
 		ctx, cancel := context.WithCancel(t.Context())
 		go service.Run(ctx)
 		last := func() feed.ReportItem {

@@ -11,10 +11,13 @@ package publish
 
 import (
 	"context"
-	"log/slog"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
 	"vault-plugin-secrets-enterprise-pki/edge/config"
@@ -43,7 +46,7 @@ type Config struct {
 	Credentials map[string]config.Credential
 	Directories []string // below which files may be written
 	Now         func() time.Time
-	Log         *slog.Logger
+	Log         hclog.Logger
 }
 
 // Service publishes until it is told to end.
@@ -68,7 +71,7 @@ func New(config Config) *Service {
 	return &Service{config: config, reports: newReports(config.Reporter, config.Log), states: map[string]State{}}
 }
 
-// States returns how every publisher fares, in no order.
+// States returns how every publisher fares, by name.
 func (s *Service) States() []State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,6 +79,7 @@ func (s *Service) States() []State {
 	for _, state := range s.states {
 		all = append(all, state)
 	}
+	slices.SortFunc(all, func(a, b State) int { return strings.Compare(a.Publisher, b.Publisher) })
 	return all
 }
 

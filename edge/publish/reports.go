@@ -2,11 +2,12 @@ package publish
 
 import (
 	"context"
-	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
 )
@@ -20,7 +21,7 @@ const (
 // mount cannot be reached they grow no further than there are items.
 type reports struct {
 	to  Reporter
-	log *slog.Logger
+	log hclog.Logger
 
 	mu      sync.Mutex // guards pending
 	pending map[string]map[subject]feed.ReportItem
@@ -30,7 +31,7 @@ type reports struct {
 // subject is what a report is about.
 type subject struct{ issuer, list string }
 
-func newReports(to Reporter, log *slog.Logger) *reports {
+func newReports(to Reporter, log hclog.Logger) *reports {
 	return &reports{to: to, log: log, pending: map[string]map[subject]feed.ReportItem{}, more: make(chan struct{}, 1)}
 }
 

@@ -89,6 +89,9 @@ func (s *Server) metrics(w http.ResponseWriter) {
 	}
 	gauge(&b, "pki_edge_staleness_limit_seconds", "Age at which OCSP answers end; 0: never.", sample{"", snapshot.Limit().Seconds()})
 	issuerMetrics(&b, snapshot, now, s.config.SignerEnds)
+	if s.config.Metrics != nil {
+		s.config.Metrics(&b)
+	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = w.Write(b.Bytes()) // who asked may be gone

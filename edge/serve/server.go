@@ -6,6 +6,7 @@
 package serve
 
 import (
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -29,7 +30,9 @@ type Config struct {
 	// Polls returns how often the mount was asked, and how often that failed.
 	Polls func() (polls, failures uint64)
 	// Page serves the repository page at "/"; nil: there is none.
-	Page    http.Handler
+	Page http.Handler
+	// Metrics writes further metrics, nil: there are none.
+	Metrics func(io.Writer)
 	Version string
 	Log     hclog.Logger
 	Now     func() time.Time

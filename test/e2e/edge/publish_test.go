@@ -12,7 +12,6 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
-	"log/slog"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -22,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
@@ -159,7 +159,7 @@ func publishTo(t testing.TB, publisher feed.Publisher, server daemon, credential
 func (m *mount) run(t testing.TB, credential config.Credential) {
 	t.Helper()
 	service := publish.New(publish.Config{
-		Source: m, Reporter: m, Credentials: map[string]config.Credential{"here": credential}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Source: m, Reporter: m, Credentials: map[string]config.Credential{"here": credential}, Now: time.Now, Log: hclog.NewNullLogger(),
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan struct{})
