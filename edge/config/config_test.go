@@ -137,3 +137,15 @@ func TestNames_AreDistinct(t *testing.T) {
 	}
 	require.Contains(t, seen, "PKI_EDGE_SIGNER_PKCS11_PIN_FILE")
 }
+
+// The page that says how to run an edge names every field and its variable.
+func TestNames_AreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/how-to/run-pki-edge.md")
+	require.NoError(t, err)
+	for _, name := range config.Names() {
+		require.Contains(t, string(page), "`"+name+"` |", name)
+	}
+	example, err := config.Load("../../docs/examples/edge.yaml", nil)
+	require.NoError(t, err)
+	require.Equal(t, "edge-1", example.Name)
+}
