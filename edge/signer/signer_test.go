@@ -18,7 +18,6 @@ import (
 	"vault-plugin-secrets-enterprise-pki/edge/disk"
 	"vault-plugin-secrets-enterprise-pki/edge/signer"
 	"vault-plugin-secrets-enterprise-pki/edge/state"
-	"vault-plugin-secrets-enterprise-pki/edge/vault"
 	"vault-plugin-secrets-enterprise-pki/test/edgemount"
 	"vault-plugin-secrets-enterprise-pki/test/token"
 )
@@ -32,7 +31,6 @@ type bench struct {
 	mount    *edgemount.Mount
 	folder   *disk.Folder
 	store    signer.Store
-	client   *vault.Client
 	snapshot *state.Snapshot
 	now      time.Time
 }
@@ -57,12 +55,7 @@ func (b *bench) Now() time.Time { return b.now }
 // restart begins with what is on disk.
 func (b *bench) restart() {
 	b.t.Helper()
-	secret := filepath.Join(b.t.TempDir(), "token")
-	require.NoError(b.t, os.WriteFile(secret, []byte(edgemount.Token), 0o600))
-	client, err := vault.New(config.Vault{Address: b.mount.Server.URL, Mount: "pki", Timeout: time.Minute, TokenFile: secret}, b.Now)
-	require.NoError(b.t, err)
-	b.client = client
-	b.Keys = signer.New(signer.Config{Certifier: client, Folder: b.folder, Store: b.store, Now: b.Now})
+	b.Keys = signer.New(signer.Config{Certifier: b.mount, Folder: b.folder, Store: b.store, Now: b.Now})
 }
 
 func (b *bench) prepare() { b.Prepare(b.t.Context(), b.snapshot) }
@@ -246,7 +239,7 @@ func TestToken_PINFileThatOthersReadIsRefused(t *testing.T) {
 // A signer is asked for at every answer: a renewal that hangs must not be in its way.
 func TestSigner_IsThereWhileARenewalHangs(t *testing.T) {
 	b := newBench(t, config.Signer{Key: config.KeyInMemory})
-	h := &hanging{signer.Certifier(b.client)}
+	h := &hanging{b.mount}
 	b.Keys = signer.New(signer.Config{Certifier: h, Folder: b.folder, Store: b.store, Now: b.Now})
 	b.prepare()
 	first := b.certificate()

@@ -1,12 +1,14 @@
 package edgemount
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -135,15 +137,41 @@ func (m *Mount) postSigner(w http.ResponseWriter, r *http.Request) {
 		CSR string `json:"csr"`
 	}
 	_ = json.NewDecoder(r.Body).Decode(&body)
-	block, _ := pem.Decode([]byte(body.CSR))
-	if block == nil {
-		fail(w, http.StatusBadRequest, "csr: must be PEM")
+	certificate, err := m.certify(body.CSR)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	serial := cert.SerialOf(certificate.SerialNumber)
+	reply(w, "data", feed.OCSPSigner{Certificate: pemOf(certificate.Raw), IssuerID: Issuer, SerialNumber: serial.String()})
+}
+
+// SignResponder is what an edge asks for without the network in between.
+func (m *Mount) SignResponder(ctx context.Context, _, csr string) (*x509.Certificate, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.requests["signer"]++
+	if m.refuse != 0 {
+		return nil, errors.New("Vault is sealed") //nolint:staticcheck // a name
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return m.certify(csr)
+}
+
+// certify makes the certificate of a responder.
+func (m *Mount) certify(csr string) (*x509.Certificate, error) {
+	block, _ := pem.Decode([]byte(csr))
+	if block == nil {
+		return nil, errors.New("csr: must be PEM")
+	}
 	request, err := x509.ParseCertificateRequest(block.Bytes)
-	if err != nil || request.CheckSignature() != nil {
-		fail(w, http.StatusBadRequest, "csr: must be signed")
-		return
+	if err != nil {
+		return nil, err
+	}
+	if err := request.CheckSignature(); err != nil {
+		return nil, err
 	}
 	m.serial++
 	now := m.now()
@@ -153,11 +181,10 @@ func (m *Mount) postSigner(w http.ResponseWriter, r *http.Request) {
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning},
 	}, m.CA, request.PublicKey, m.Key)
 	if err != nil {
-		fail(w, http.StatusInternalServerError, err.Error())
-		return
+		return nil, err
 	}
 	m.add(feed.Row{Serial: cert.SerialOf(big.NewInt(m.serial)), State: feed.Good})
-	reply(w, "data", feed.OCSPSigner{Certificate: pemOf(der), IssuerID: Issuer, SerialNumber: cert.SerialOf(big.NewInt(m.serial)).String()})
+	return x509.ParseCertificate(der)
 }
 
 func (m *Mount) postIssue(w http.ResponseWriter, _ *http.Request) {
