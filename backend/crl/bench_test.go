@@ -14,6 +14,7 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/crl"
+	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 )
 
 const million = 1_000_000
@@ -63,5 +64,22 @@ func BenchmarkStandardLibraryMillion(b *testing.B) {
 	for b.Loop() {
 		_, err := x509.CreateRevocationList(rand.Reader, template, authority.Certificate(), authority.key)
 		require.NoError(b, err)
+	}
+}
+
+// BenchmarkRebuild makes all lists of an issuer with 100,000 revoked certificates: the
+// complete one alone, and with 128 shards.
+func BenchmarkRebuild(b *testing.B) {
+	for name, urls := range map[string][]string{"complete": {fullURL}, "128 shards": {shardURL}} {
+		b.Run(name, func(b *testing.B) {
+			m := newMount(b, (&clock{now: noon}).Now)
+			m.add(b, 100_000, &ledger.Revocation{At: noon, Reason: cert.Superseded})
+			m.source.point(crl.Points{CRL: urls})
+			m.configure(b, func(s *crl.Settings) { s.Shards = 128 })
+			b.ReportAllocs()
+			for b.Loop() {
+				m.rebuild(b)
+			}
+		})
 	}
 }

@@ -1,7 +1,6 @@
 package crl_test
 
 import (
-	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -304,7 +303,7 @@ func TestCrash1_DeltaIsAllOrNothing(t *testing.T) {
 				_, complete := m.get(t, next, crl.Complete)
 				_, delta := m.get(t, next, crl.Delta)
 				require.Equal(t, complete.Number, delta.Number)
-				require.Len(t, store.Dump(), 3+complete.Chunks+delta.Chunks, fmt.Sprintf("%s, operation %d: leftovers", name, n))
+				require.Len(t, store.Dump(), 3+complete.Chunks+delta.Chunks, "%s, operation %d: leftovers", name, n)
 				next.Close()
 				if !broke {
 					break

@@ -86,3 +86,34 @@ func TestHeadsAndChunks(t *testing.T) {
 		require.True(t, fault.Is(err, fault.NotFound), "%s: %v", kind, err)
 	}
 }
+
+// Asking for lists that are not published costs no storage operation and keeps nothing.
+func TestDos2_ShardsThatAreNotThereCostNothing(t *testing.T) {
+	m := shardMount(t, (&clock{now: noon}).Now, 4)
+	m.store.Reset()
+	for count := 1; count <= crl.MaxShards; count++ {
+		for index := range count {
+			if count == 4 {
+				continue
+			}
+			der, _, err := m.List(t.Context(), "root", crl.ShardKind(count, index))
+			require.NoError(t, err)
+			require.Nil(t, der)
+		}
+	}
+	require.Zero(t, m.store.Counts().Total())
+	der, _, err := m.List(t.Context(), "root", crl.Delta)
+	require.NoError(t, err)
+	require.Nil(t, der)
+	require.Zero(t, m.store.Counts().Total())
+}
+
+// What an older release stored lacks shards and keep_after_expiry.
+func TestSettings_OfAnOlderRelease(t *testing.T) {
+	m := newMount(t, (&clock{now: noon}).Now)
+	old := `{"v":1,"r":{"expiry":"72h","ocsp_expiry":"12h","auto_rebuild_grace_period":"12h","delta_rebuild_interval":"15m","max_crl_entries":-1,"rebuild_delay":"1m"}}`
+	require.NoError(t, m.store.Put(t.Context(), layout.ConfigCRL, []byte(old)))
+	settings, err := m.Settings(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, crl.DefaultSettings(), settings)
+}

@@ -30,7 +30,7 @@ func TestSettings_AreTheDefaultsUntilWritten(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, crl.DefaultSettings(), settings)
 
-	settings.Expiry, settings.OCSPExpiry, settings.OCSPDisable = "3d", "3600", true
+	settings.Expiry, settings.OCSPExpiry, settings.OCSPDisable = "4d", "3600", true
 	require.NoError(t, m.PutSettings(t.Context(), settings))
 	require.Equal(t, []string{"config/crl"}, m.store.Written())
 	for name, s := range map[string]*crl.Service{"same process": m.Service, "next process": m.restart(m.store)} {
@@ -43,7 +43,7 @@ func TestSettings_AreTheDefaultsUntilWritten(t *testing.T) {
 		require.True(t, disabled)
 	}
 	head := m.rebuild(t)
-	require.Equal(t, noon.Add(72*time.Hour), head.NextUpdate)
+	require.Equal(t, noon.Add(96*time.Hour), head.NextUpdate)
 }
 
 func TestSettings_RefusedByField(t *testing.T) {

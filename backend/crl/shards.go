@@ -26,6 +26,7 @@ type shard struct {
 
 	draft   *draft
 	entries []Entry
+	stays   func(*ledger.Row) bool
 }
 
 // partition is the shards of one count, by index.
@@ -145,16 +146,16 @@ func withoutOwn(rows iter.Seq[ledger.Row], t *task) iter.Seq[ledger.Row] {
 
 // makeBatch makes the next edition of some shards in one walk over the rows.
 func (t *task) makeBatch(ctx context.Context, all []partition, batch []*shard, rows iter.Seq[ledger.Row], through uint64) error {
-	stays := map[*shard]func(*ledger.Row) bool{}
 	for _, h := range batch {
 		h.draft, h.entries = t.draft(), make([]Entry, 0, h.rows)
 		h.draft.list.Points, h.draft.head.URLs, h.draft.head.Through = h.urls, h.urls, through
-		stays[h] = t.stays(ctx, h.last)
+		h.stays = t.stays(ctx, h.last)
 	}
-	for row := range rows {
+	var row ledger.Row // one for all: handed to a function value, each of its own would be allocated
+	for row = range rows {
 		for _, shards := range all {
 			h := shards.covering(&row)
-			if h.draft == nil || !stays[h](&row) {
+			if h.draft == nil || !h.stays(&row) {
 				continue
 			}
 			h.entries = append(h.entries, entryOf(&row))
