@@ -78,17 +78,17 @@ const faint = `(() => {
   return found;
 })()`
 
-// beyond finds what reaches past the right edge of the screen.
+// beyond finds what reaches past the right edge of the screen, or of its cell.
 const beyond = `[...document.body.querySelectorAll("*")].filter(e => {
   const box = e.getBoundingClientRect();
-  return box.width > 1 && box.right > document.documentElement.clientWidth + 0.5 && !e.matches("thead, thead *");
+  return box.width > 1 && (box.right > document.documentElement.clientWidth + 0.5 || e.matches("td, tbody th, dd") && e.scrollWidth > e.clientWidth + 1) && !e.matches("thead, thead *");
 }).map(e => e.tagName + "." + e.className + ": " + e.textContent.trim().slice(0, 60))`
 
 func TestPageInABrowser(t *testing.T) {
 	chromium := browser.Start(t)
 	for name, repository := range map[string]page.Repository{"bank": bank(t), "hardest": hardest(t), "empty": {Now: now}} {
 		address := serve(t, repository)
-		for _, screen := range []browser.Screen{{Width: 320, Height: 640}, {Width: 360, Height: 740, Dark: true}, {Width: 760, Height: 900}, {Width: 1280, Height: 900}, {Width: 1280, Height: 900, Dark: true}} {
+		for _, screen := range []browser.Screen{{Width: 320, Height: 640}, {Width: 360, Height: 740, Dark: true}, {Width: 760, Height: 900}, {Width: 1000, Height: 900}, {Width: 1090, Height: 900}, {Width: 1280, Height: 900}, {Width: 1280, Height: 900, Dark: true}} {
 			t.Run(fmt.Sprintf("%s %d dark=%t", name, screen.Width, screen.Dark), func(t *testing.T) {
 				shown := chromium.Open(t, address, screen)
 				browser.Evaluate[int](t, shown, `document.querySelectorAll("details").forEach(d => d.open = true), 0`)
