@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
@@ -15,11 +16,13 @@ import (
 	"vault-plugin-secrets-enterprise-pki/paths/pathstest"
 )
 
-// plant records certificates in a mount's storage that ended days ago, the first of
-// which was revoked.
+// plant gives a mount storage with certificates that ended days ago, the first of which
+// was revoked. It is new storage: an engine that has begun to load may still write to
+// the one it knows, and no two write a ledger at once.
 func plant(t *testing.T, m *pathstest.Mount, n int) []cert.Serial {
 	t.Helper()
 	now := time.Now().Add(-10 * 24 * time.Hour)
+	m.Storage = &logical.InmemStorage{}
 	l := ledger.New(ledger.Config{Store: paths.NewStore(m.Storage), Now: func() time.Time { return now }})
 	require.NoError(t, l.Load(t.Context()))
 	key, err := cert.GenerateKey(cert.P256)
