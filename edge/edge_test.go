@@ -1,6 +1,7 @@
 package edge_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/x509"
@@ -302,6 +303,11 @@ func TestDos1_EdgeRefusesBeforeItReads(t *testing.T) {
 func TestDos2_AskingTheEdgeAsksNobodyElse(t *testing.T) {
 	s := newSite(t, func(c *config.Config) { c.PollInterval = time.Hour })
 	s.ready()
+	s.eventually(func() bool { // all that a start writes is written
+		names := strings.Join(s.files(), " ")
+		return s.get("/crl/web.crl").status == http.StatusOK && !strings.Contains(names, ".new") &&
+			strings.Contains(names, "responder-") && strings.Contains(names, "held.json") && strings.Contains(names, "data/rows")
+	})
 	before := s.mount.Requests("manifest") + s.mount.Requests("status") + s.mount.Requests("signer") + s.mount.Requests("crl")
 	files := s.files()
 	for i := range 300 {
@@ -320,6 +326,77 @@ func (s *site) files() (found []string) {
 		return err
 	}))
 	return found
+}
+
+// dial opens a connection and writes the beginning of a request.
+func (s *site) dial(text string) net.Conn {
+	s.t.Helper()
+	connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { _ = connection.Close() })
+	require.NoError(s.t, connection.SetDeadline(time.Now().Add(20*time.Second)))
+	_, err = io.WriteString(connection, text)
+	require.NoError(s.t, err)
+	return connection
+}
+
+func TestEdge_RequestsUnderWayEndWell(t *testing.T) {
+	s := newSite(t)
+	serial := s.mount.Good()
+	s.ready()
+	s.eventually(func() bool { return s.says(serial).Status == ocsp.Good })
+	body := s.request(serial)
+	connection := s.dial(fmt.Sprintf("POST /ocsp HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", len(body)))
+	_, err := connection.Write(body[:10])
+	require.NoError(t, err)
+	s.get("/healthz") // accepted after it: so it was accepted
+	ended := make(chan struct{})
+	go func() { s.stop(); close(ended) }()
+	s.eventually(func() bool {
+		refused, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err == nil {
+			_ = refused.Close()
+		}
+		return err != nil
+	})
+	_, err = connection.Write(body[10:])
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	parsed, err := ocsp.ParseResponse(content, s.mount.CA)
+	require.NoError(t, err)
+	require.Equal(t, ocsp.Good, parsed.Status)
+	<-ended
+}
+
+// TestDos2_ConnectionsAreCounted holds as many connections open as there may be: one
+// more is answered when one of them ends.
+func TestDos2_ConnectionsAreCounted(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { c.Listen.MaxConnections = 2 })
+	http.DefaultClient.CloseIdleConnections()
+	first, second := s.dial("GET /healthz"), s.dial("GET /healthz")
+	third := s.dial("GET /healthz HTTP/1.0\r\n\r\n")
+	answered := make(chan error, 1)
+	go func() {
+		_, err := io.ReadAll(third)
+		answered <- err
+	}()
+	_, err := io.WriteString(first, " HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(first), nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	require.NoError(t, response.Body.Close())
+	select {
+	case <-answered:
+		t.Fatal("a third connection was accepted")
+	default:
+	}
+	require.NoError(t, second.Close())
+	require.NoError(t, <-answered)
 }
 
 func TestEdge_GETIsCachedAsRFC5019Says(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -22,6 +23,13 @@ import (
 // maxListAge is the longest that a list may be kept without asking whether there is a
 // newer one: revocations appear before nextUpdate.
 const maxListAge = 5 * time.Minute
+
+// leastTime is what the reader of a list has in any case, and slowestReader how many
+// octets of it in a second it has to take beyond that.
+const (
+	leastTime     = time.Minute
+	slowestReader = 16 << 10
+)
 
 // certificateAge is how long CA certificates may be kept.
 const certificateAge = time.Hour
@@ -216,8 +224,10 @@ func (s *Server) list(w *counting, r *http.Request, found target) {
 	defer file.Close()
 	left := found.list.NextUpdate.Sub(s.config.Now())
 	w.Header().Set("Cache-Control", maxAge(max(min(left, maxListAge), 0)))
-	// A list may be large and its reader slow.
-	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Time{}) // not every writer has one
+	// A list may be large and its reader slow, but not as slow as can be: connections
+	// are counted.
+	deadline := s.config.Now().Add(leastTime + time.Duration(found.list.Size/slowestReader)*time.Second)
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(deadline) // not every writer has one
 	http.ServeContent(w, r, "", found.modified, file)
 	s.counts.add(kindList, w.status)
 }
@@ -237,6 +247,9 @@ func (c *counting) WriteHeader(status int) {
 	c.status = status
 	c.ResponseWriter.WriteHeader(status)
 }
+
+// ReadFrom lets the kernel send files (sendfile(2)), as the writer below would.
+func (c *counting) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.ResponseWriter, r) }
 
 // Unwrap gives http.ResponseController what it works on.
 func (c *counting) Unwrap() http.ResponseWriter { return c.ResponseWriter }
