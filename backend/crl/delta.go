@@ -13,13 +13,14 @@ import (
 // maxEarlier bounds how many complete lists before the newest a delta can be about.
 const maxEarlier = 8
 
-// earlier returns the complete lists up to last that a relying party may still hold.
+// earlier returns the complete lists up to last that a relying party may still hold and
+// of which it is known what changed since, see ahead.
 func (t *task) earlier(last *Head) []Earlier {
 	if last == nil {
 		return nil
 	}
 	all := append(slices.Clone(last.Before), Earlier{Number: last.Number, Through: last.Through, NextUpdate: last.NextUpdate})
-	all = slices.DeleteFunc(all, func(e Earlier) bool { return !e.NextUpdate.After(t.now) })
+	all = slices.DeleteFunc(all, func(e Earlier) bool { return !e.NextUpdate.After(t.now) || t.ahead(e.Through) })
 	return all[max(0, len(all)-maxEarlier):]
 }
 
@@ -106,7 +107,7 @@ func (s *Service) rebuildDelta(ctx context.Context, p *publication) (Head, error
 	if err != nil {
 		return Head{}, err
 	}
-	if last.head == nil || !t.now.Truncate(time.Second).After(last.head.ThisUpdate) {
+	if last.head == nil || t.ahead(last.head.Through) || !t.now.Truncate(time.Second).After(last.head.ThisUpdate) {
 		return s.rebuildComplete(ctx, complete)
 	}
 	before, err := s.survey(ctx, p)

@@ -13,6 +13,7 @@ type Departure struct {
 	shards   map[int][]Head // by count, then index; the zero Head: none is made
 	stays    func(profile string) time.Duration
 	now      time.Time
+	reached  uint64 // the ledger's sequence number, see task.ahead
 }
 
 // Departure returns what decides on the revoked certificates of an issuer now. Lists
@@ -23,7 +24,7 @@ func (s *Service) Departure(ctx context.Context, issuer string) (*Departure, err
 	if err != nil {
 		return nil, err
 	}
-	d := &Departure{shards: map[int][]Head{}, now: s.config.Now()}
+	d := &Departure{shards: map[int][]Head{}, now: s.config.Now(), reached: s.config.Ledger.Sequence()}
 	if d.complete, err = s.Newest(ctx, issuer); err != nil {
 		return nil, err
 	}
@@ -52,7 +53,9 @@ func (s *Service) Departure(ctx context.Context, issuer string) (*Departure, err
 // Gone reports whether every list that a relying party may ask has shown the certificate
 // after its end (RFC 5280 section 3.3), and the time is over for which it is kept.
 func (d *Departure) Gone(row *ledger.Row) bool {
-	shown := func(head *Head) bool { return row.Sequence <= head.Through && head.ThisUpdate.After(row.NotAfter) }
+	shown := func(head *Head) bool {
+		return head.Through <= d.reached && row.Sequence <= head.Through && head.ThisUpdate.After(row.NotAfter)
+	}
 	if !shown(&d.complete) {
 		return false
 	}

@@ -47,6 +47,11 @@ func (s *Service) task(ctx context.Context, issuer string) (*task, error) {
 	}, nil
 }
 
+// ahead reports whether a list was made at a sequence number that the ledger has not
+// reached: the clock was set back, the process started anew, and rows that changed since
+// have lower numbers. Nothing can be said then of what the list lacks.
+func (t *task) ahead(through uint64) bool { return through > t.config.Ledger.Sequence() }
+
 // draft is the next edition of a list before it is signed. The ledger's view does not
 // change between the walks over it.
 type draft struct {
@@ -131,8 +136,9 @@ func (t *task) limit(d *draft) error {
 // 5280 section 3.3: an entry appears on one regularly scheduled CRL issued beyond the
 // revoked certificate's validity period), unless it is kept longer.
 func (t *task) stays(ctx context.Context, last *Head) func(*ledger.Row) bool {
+	unknown := last == nil || t.ahead(last.Through)
 	return func(row *ledger.Row) bool {
-		if last == nil || row.Sequence > last.Through || !row.NotAfter.Before(last.ThisUpdate) {
+		if unknown || row.Sequence > last.Through || !row.NotAfter.Before(last.ThisUpdate) {
 			return true
 		}
 		return !t.now.After(row.NotAfter.Add(t.retention(ctx, row.Profile)))

@@ -63,8 +63,8 @@ func (h *shard) outdated(t *rules, s *Service) bool {
 }
 
 // changed reports whether the ledger says something else than the newest edition.
-func (h *shard) changed() bool {
-	return h.newest > h.last.Through || h.current != h.last.Entries-h.last.Ended
+func (h *shard) changed(t *task) bool {
+	return h.newest > h.last.Through || t.ahead(h.last.Through) || h.current != h.last.Entries-h.last.Ended
 }
 
 // rebuildShards makes the next edition of the shards that need one, of all that are
@@ -118,7 +118,7 @@ func (s *Service) rebuildPartitions(ctx context.Context, issuer string, all []pa
 		batch, size = nil, 0
 	}
 	for _, h := range slices.Concat(all...) {
-		if !why.forced && !h.outdated(t.rules, s) && !h.changed() {
+		if !why.forced && !h.outdated(t.rules, s) && !h.changed(t) {
 			continue
 		}
 		if len(batch) > 0 && size+h.rows > batchEntries {
