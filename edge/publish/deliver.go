@@ -13,17 +13,20 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
-// destination is where a publisher puts things, open for one round of work.
+// destination is where a publisher puts things.
 type destination interface {
 	// place names where an item goes: an address that is the same for two items when
 	// one would replace the other. Invalid when there is no such place.
 	place(i item) (string, error)
+	// open connects, and reads secrets from their files, so that a rotated one is used at
+	// once. It comes before read and write, and only when there is something to do.
+	open(ctx context.Context) error
 	// read returns what is in the item's place now; nil when there is nothing.
 	read(ctx context.Context, i item) ([]byte, error)
 	// write puts content in the item's place: another reader sees what was there
 	// before or all of the content.
 	write(ctx context.Context, i item, content []byte) error
-	// close ends the round.
+	// close ends what open began, if it did.
 	close()
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
+	"vault-plugin-secrets-enterprise-pki/edge/config"
 )
 
 // The attributes of RFC 4523 section 4, for publishers that name none. Active
@@ -28,37 +29,36 @@ const activeDirectory = "1.2.840.113556.1.4.800"
 
 // directory is an LDAP server, with one connection for a round.
 type directory struct {
-	publisher  feed.PublisherLDAP
-	connection *ldap.Conn
-	stop       func() bool // ends the watch over the context
+	publisher   feed.Publisher
+	credentials map[string]config.Credential
+	connection  *ldap.Conn
+	stop        func() bool // ends the watch over the context
 }
 
-// openDirectory connects and binds. A password travels over TLS only.
-func openDirectory(ctx context.Context, publisher feed.Publisher, s *server) (*directory, error) {
+// open connects and binds. A password travels over TLS only.
+func (d *directory) open(ctx context.Context) error {
+	s, err := serverOf(d.publisher, d.credentials)
+	if err != nil {
+		return err
+	}
 	switch s.url.Scheme {
 	case "ldaps":
 	case "ldap":
-		if s.secret() && !publisher.LDAP.StartTLS {
-			return nil, fault.Field("start_tls", "a password is sent over TLS only: set it, or use ldaps")
+		if s.secret() && !d.publisher.LDAP.StartTLS {
+			return fault.Field("start_tls", "a password is sent over TLS only: set it, or use ldaps")
 		}
 	default:
-		return nil, fault.Field("url", "must begin with ldaps:// or ldap://")
+		return fault.Field("url", "must begin with ldaps:// or ldap://")
 	}
 	if s.token != "" {
-		return nil, fault.Field("credential", "a directory takes a user and password, or a client certificate")
+		return fault.Field("credential", "a directory takes a user and password, or a client certificate")
 	}
-	connection, err := dial(ctx, s)
-	if err != nil {
-		return nil, fault.New(fault.Unavailable, "connecting: %w", err)
+	if d.connection, err = dial(ctx, s); err != nil {
+		return fault.New(fault.Unavailable, "connecting: %w", err)
 	}
-	connection.SetTimeout(connecting)
-	d := &directory{publisher: publisher.LDAP, connection: connection}
-	d.stop = context.AfterFunc(ctx, func() { _ = connection.Close() })
-	if err := d.logIn(s); err != nil {
-		d.close()
-		return nil, err
-	}
-	return d, nil
+	d.connection.SetTimeout(connecting)
+	d.stop = context.AfterFunc(ctx, func() { _ = d.connection.Close() })
+	return d.logIn(s)
 }
 
 // dial connects to the server of an LDAP URL. Only its name counts: the URL's DN is
@@ -90,7 +90,7 @@ func dial(ctx context.Context, s *server) (*ldap.Conn, error) {
 
 // logIn encrypts the connection, unless it is already, and says who we are.
 func (d *directory) logIn(s *server) error {
-	if s.url.Scheme == "ldap" && d.publisher.StartTLS {
+	if s.url.Scheme == "ldap" && d.publisher.LDAP.StartTLS {
 		if err := d.connection.StartTLS(s.tls); err != nil {
 			return fault.New(fault.Unavailable, "starting TLS: %w", err)
 		}
@@ -110,13 +110,15 @@ func (d *directory) logIn(s *server) error {
 }
 
 func (d *directory) close() {
-	d.stop()
-	_ = d.connection.Close()
+	if d.connection != nil {
+		d.stop()
+		_ = d.connection.Close()
+	}
 }
 
 // name returns the entry of an item.
 func (d *directory) name(i item) (string, error) {
-	name, err := expand(d.publisher.BaseDN, "base_dn", i, func(value string) (string, error) { return ldap.EscapeDN(value), nil })
+	name, err := expand(d.publisher.LDAP.BaseDN, "base_dn", i, func(value string) (string, error) { return ldap.EscapeDN(value), nil })
 	if err != nil {
 		return "", err
 	}
@@ -129,11 +131,11 @@ func (d *directory) name(i item) (string, error) {
 func (d *directory) attribute(i item) string {
 	switch i.kind {
 	case certificate:
-		return cmp.Or(d.publisher.CACertificate, attributeCertificate)
+		return cmp.Or(d.publisher.LDAP.CACertificate, attributeCertificate)
 	case delta:
-		return cmp.Or(d.publisher.DeltaCRL, attributeDelta)
+		return cmp.Or(d.publisher.LDAP.DeltaCRL, attributeDelta)
 	}
-	return cmp.Or(d.publisher.CRL, attributeCRL)
+	return cmp.Or(d.publisher.LDAP.CRL, attributeCRL)
 }
 
 func (d *directory) place(i item) (string, error) {
@@ -243,7 +245,7 @@ func (d *directory) entry(name string, i item) (map[string][]string, error) {
 	case common && i.kind != certificate:
 		values["objectClass"] = []string{"top", "cRLDistributionPoint"}
 		if i.kind == delta && d.isActiveDirectory() { // which demands a complete list as well
-			values[bare(cmp.Or(d.publisher.CRL, attributeCRL))] = []string{"\x00"}
+			values[bare(cmp.Or(d.publisher.LDAP.CRL, attributeCRL))] = []string{"\x00"}
 		}
 	case common && d.isActiveDirectory():
 		// Its own class, which demands lists as well; certutil writes a zero octet there.

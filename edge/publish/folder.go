@@ -24,35 +24,50 @@ const (
 	abandoned = time.Hour
 )
 
-// folder is a tree of files that others serve: a web server's root, a share.
+// folder is a tree of files that others serve: a web server's root, a share. Neither
+// a template nor a symbolic link leads out of the allowed directory.
 type folder struct {
-	template string // below root, with slashes
-	root     *os.Root
-	now      func() time.Time
-	swept    map[string]bool
+	publisher   feed.Publisher
+	directories []string // that are allowed
+	now         func() time.Time
+	root        *os.Root
+	swept       map[string]bool
 }
 
-// openFolder opens the allowed directory that a publisher's path is in. Neither a
-// template nor a symbolic link leads out of it.
-func openFolder(publisher feed.Publisher, directories []string, now func() time.Time) (*folder, error) {
-	for _, directory := range directories {
-		below, inside := strings.CutPrefix(publisher.Path, strings.TrimRight(directory, "/")+"/")
-		if !inside {
-			continue
+// split divides the publisher's path into an allowed directory and what is below it.
+func (f *folder) split() (directory, below string, err error) {
+	for _, directory := range f.directories {
+		if below, inside := strings.CutPrefix(f.publisher.Path, strings.TrimRight(directory, "/")+"/"); inside {
+			return directory, below, nil
 		}
-		root, err := os.OpenRoot(directory)
-		if err != nil {
-			return nil, fault.New(fault.Unavailable, "opening the folder: %w", err)
-		}
-		return &folder{template: below, root: root, now: now, swept: map[string]bool{}}, nil
 	}
-	return nil, fault.FieldOf(fault.Denied, "path", "is below none of publish_directories in this edge's configuration")
+	return "", "", fault.FieldOf(fault.Denied, "path", "is below none of publish_directories in this edge's configuration")
 }
 
-func (f *folder) close() { _ = f.root.Close() }
+func (f *folder) open(context.Context) error {
+	directory, _, err := f.split()
+	if err != nil {
+		return err
+	}
+	if f.root, err = os.OpenRoot(directory); err != nil {
+		return fault.New(fault.Unavailable, "opening the folder: %w", err)
+	}
+	f.swept = map[string]bool{}
+	return nil
+}
+
+func (f *folder) close() {
+	if f.root != nil {
+		_ = f.root.Close()
+	}
+}
 
 func (f *folder) place(i item) (string, error) {
-	name, err := expand(f.template, "path", i, oneSegment)
+	_, template, err := f.split()
+	if err != nil {
+		return "", err
+	}
+	name, err := expand(template, "path", i, oneSegment)
 	if err != nil {
 		return "", err
 	}

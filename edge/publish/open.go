@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -23,23 +22,17 @@ const (
 	typeFile      = "file"
 )
 
-// open makes a publisher's destination for one round. It reads secrets from their
-// files each time, so that a rotated one is used at once.
-func open(ctx context.Context, publisher feed.Publisher, config Config) (destination, error) {
+// destinationOf returns where a publisher puts things, without touching it.
+func destinationOf(publisher feed.Publisher, config Config) destination {
 	switch publisher.Type {
 	case typeFile:
-		return openFolder(publisher, config.Directories, config.Now)
-	case typeWeb, typeDirectory:
-		server, err := serverOf(publisher, config.Credentials)
-		if err != nil {
-			return nil, err
-		}
-		if publisher.Type == typeWeb {
-			return openWeb(publisher, server)
-		}
-		return openDirectory(ctx, publisher, server)
+		return &folder{publisher: publisher, directories: config.Directories, now: config.Now}
+	case typeWeb:
+		return &web{publisher: publisher, credentials: config.Credentials}
+	case typeDirectory:
+		return &directory{publisher: publisher, credentials: config.Credentials}
 	}
-	return nil, fault.Field("type", "this edge does not know publishers of type %q", publisher.Type)
+	return broken{fault.Field("type", "this edge does not know publishers of type %q", publisher.Type)}
 }
 
 // server is one that a publisher writes to, and how to prove who we are.

@@ -10,6 +10,7 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
+	"vault-plugin-secrets-enterprise-pki/edge/config"
 )
 
 // connecting bounds what comes before a body, in both directions.
@@ -17,37 +18,46 @@ const connecting = 30 * time.Second
 
 // web is a server that takes PUT (RFC 9110 section 9.3.4), WebDAV or not.
 type web struct {
-	template string
-	server   *server
-	client   *http.Client
+	publisher   feed.Publisher
+	credentials map[string]config.Credential
+	server      *server
+	client      *http.Client
 }
 
-func openWeb(publisher feed.Publisher, s *server) (*web, error) {
+func (w *web) open(context.Context) error {
+	s, err := serverOf(w.publisher, w.credentials)
+	if err != nil {
+		return err
+	}
 	switch s.url.Scheme {
 	case "https":
 	case "http":
 		if s.secret() {
-			return nil, fault.Field("url", "a token or password is sent over https only")
+			return fault.Field("url", "a token or password is sent over https only")
 		}
 	default:
-		return nil, fault.Field("url", "must begin with https:// or http://")
+		return fault.Field("url", "must begin with https:// or http://")
 	}
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: s.tls, ForceAttemptHTTP2: true,
-		TLSHandshakeTimeout: connecting, ResponseHeaderTimeout: oneDelivery, MaxIdleConnsPerHost: 1,
-	}
-	return &web{template: publisher.URL, server: s, client: &http.Client{
-		Transport: transport,
+	w.server, w.client = s, &http.Client{
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, TLSClientConfig: s.tls, ForceAttemptHTTP2: true,
+			TLSHandshakeTimeout: connecting, ResponseHeaderTimeout: oneDelivery, MaxIdleConnsPerHost: 1,
+		},
 		// Followed, a redirect would take a credential to a server that nobody named, and
 		// turn PUT into GET.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	}
+	return nil
 }
 
-func (w *web) close() { w.client.CloseIdleConnections() }
+func (w *web) close() {
+	if w.client != nil {
+		w.client.CloseIdleConnections()
+	}
+}
 
 func (w *web) place(i item) (string, error) {
-	return expand(w.template, "url", i, func(value string) (string, error) {
+	return expand(w.publisher.URL, "url", i, func(value string) (string, error) {
 		value, err := oneSegment(value)
 		return url.PathEscape(value), err
 	})

@@ -104,11 +104,19 @@ func TestPutArrivesOnce(t *testing.T) {
 	m.holds(t, "web", "complete", first["complete"])
 	m.holds(t, "web", "8-3", first["8-3"])
 	m.holds(t, "web", "certificate", ca.certificate.Raw)
+	s.mu.Lock()
+	asked := len(s.seen)
+	s.mu.Unlock()
+	require.Equal(t, 9, asked, "for each thing: look, write, look")
+	for range 5 { // a manifest changes with every certificate that is issued
+		m.set(ca, first, s.publisher("complete", "shards", "certificate"))
+	}
 	second := map[string][]byte{"complete": first["complete"], "8-3": ca.list(t, 16, 1)}
 	m.set(ca, second, s.publisher("complete", "shards", "certificate"))
 	m.holds(t, "web", "8-3", second["8-3"])
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	require.Len(t, s.seen, asked+3)
 	require.Equal(t, map[string]int{"/pki/servers/complete": 1, "/pki/servers/8-3": 2, "/pki/servers/certificate": 1}, s.puts)
 	require.Equal(t, map[string]string{
 		"/pki/servers/complete": "application/pkix-crl", "/pki/servers/8-3": "application/pkix-crl", "/pki/servers/certificate": "application/pkix-cert",

@@ -83,12 +83,14 @@ func (w *worker) round(ctx context.Context, manifest *feed.Manifest) time.Durati
 		w.service.config.Log.Error("cannot publish", "publisher", w.publisher.Name, "error", err)
 		return lastRetry
 	}
-	to, err := open(ctx, w.publisher, w.service.config)
-	if err != nil {
-		to = broken{err}
-	}
-	defer to.close()
+	to := destinationOf(w.publisher, w.service.config)
 	due, seen := w.due(to, items, now)
+	if len(due) > 0 {
+		defer to.close()
+		if err := to.open(ctx); err != nil {
+			to = broken{err}
+		}
+	}
 	var results []feed.ReportItem
 	failed := 0
 	for _, task := range due {
@@ -242,9 +244,10 @@ func words(err error) string {
 	return short
 }
 
-// broken is a destination that cannot be opened.
+// broken is a destination that could not be opened.
 type broken struct{ err error }
 
+func (b broken) open(context.Context) error                 { return b.err }
 func (b broken) place(i item) (string, error)               { return i.issuer + " " + i.list, b.err }
 func (b broken) read(context.Context, item) ([]byte, error) { return nil, b.err }
 func (b broken) write(context.Context, item, []byte) error  { return b.err }
