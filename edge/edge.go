@@ -46,8 +46,10 @@ type Edge struct {
 	mirror   *mirror.Mirror
 	keys     *signer.Keys
 	answerer *ocsp.Answerer
-	handler  http.Handler
-	publish  *publish.Service
+	// configured is how the answerer answers: of New, then of configure alone.
+	configured feed.OCSP
+	handler    http.Handler
+	publish    *publish.Service
 }
 
 // New takes the folder of copies and the address, and reads what is on disk. Vault is
@@ -83,7 +85,7 @@ func New(ctx context.Context, c Config) (*Edge, error) {
 		Directories: c.Settings.PublishDirectories, Now: c.Now, Log: c.Log.Named("publish"),
 	})
 	e.mirror.Load()
-	e.answerer.Configure(settings(e.mirror.Snapshot().Manifest.OCSP))
+	e.configureOnce()
 	return e, nil
 }
 
@@ -111,19 +113,25 @@ func (e *Edge) Run(ctx context.Context) error {
 
 // configure has OCSP answered as the mount says, whenever it says something else.
 func (e *Edge) configure(ctx context.Context) {
-	var last feed.OCSP
-	for first := true; ; first = false {
-		snapshot, changed := e.mirror.Changed()
-		if wanted := snapshot.Manifest.OCSP; first || wanted != last {
-			last = wanted
-			e.answerer.Configure(settings(wanted))
-		}
+	for {
+		changed := e.configureOnce()
 		select {
 		case <-changed:
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// configureOnce takes over what the mount says, if that is new, and returns a channel
+// that is closed when it may be. Before the mount has said anything the defaults hold.
+func (e *Edge) configureOnce() <-chan struct{} {
+	snapshot, changed := e.mirror.Changed()
+	if wanted := snapshot.Manifest.OCSP; snapshot.Issuers != nil && wanted != e.configured {
+		e.configured = wanted
+		e.answerer.Configure(settings(wanted))
+	}
+	return changed
 }
 
 // prepare sees to the OCSP signers.

@@ -287,6 +287,53 @@ func TestEdge_GETIsCachedAsRFC5019Says(t *testing.T) {
 	require.Equal(t, tag, s.get(path).header.Get("Etag"), "the same answer")
 }
 
+// TestEdge_PublishesWhatItHolds has a list written to a folder, of the newest content.
+func TestEdge_PublishesWhatItHolds(t *testing.T) {
+	dir := t.TempDir()
+	s := newSite(t, func(c *config.Config) { c.PublishDirectories = []string{dir} })
+	s.mount.Edit(func(m *feed.Manifest) {
+		m.Publishers = []feed.Publisher{{
+			Name: "folder", Version: 1, Type: "file", Issuers: []string{}, Publish: []string{"complete"},
+			Path: dir + "/{{issuer_name}}.crl", CACertificates: []string{},
+		}}
+	})
+	for number := int64(2); number < 4; number++ {
+		der := s.mount.List(t, number)
+		s.eventually(func() bool {
+			content, err := os.ReadFile(filepath.Join(dir, "web.crl"))
+			return err == nil && bytes.Equal(der, content)
+		})
+	}
+	s.eventually(func() bool { return strings.Contains(string(s.get("/metrics").body), `publisher="folder"`) })
+}
+
+// TestEdge_AnswersAsTheMountSays changes config/ocsp and config/crl and sees it.
+func TestEdge_AnswersAsTheMountSays(t *testing.T) {
+	s := newSite(t)
+	serial := s.mount.Good()
+	s.ready()
+	s.eventually(func() bool { return s.says(serial).Status == ocsp.Good })
+	answer := s.says(serial)
+	require.Equal(t, 12*time.Hour, answer.NextUpdate.Sub(answer.ThisUpdate))
+	s.mount.Edit(func(m *feed.Manifest) { m.OCSP.Expiry, m.OCSP.NeverIssued = 3600, "revoked" })
+	s.eventually(func() bool {
+		answer := s.says(serial)
+		return answer.NextUpdate.Sub(answer.ThisUpdate) == time.Hour
+	})
+	require.Equal(t, ocsp.Revoked, s.says("\x05never").Status)
+	unauthorized := func() bool {
+		_, err := ocsp.ParseResponse(s.post("/ocsp", s.request(serial)).body, nil)
+		return errors.Is(err, ocsp.ResponseError{Status: ocsp.Unauthorized})
+	}
+	s.mount.Edit(func(m *feed.Manifest) { m.OCSP.SHA1 = false })
+	s.eventually(unauthorized)
+	s.mount.Edit(func(m *feed.Manifest) { m.OCSP.SHA1 = true })
+	s.eventually(func() bool { return !unauthorized() })
+	s.mount.Edit(func(m *feed.Manifest) { m.OCSP.Disabled = true })
+	s.eventually(unauthorized)
+	require.Equal(t, http.StatusOK, s.get("/readyz").status, "nobody is to be answered for")
+}
+
 // TestEdge_OpenSSLAsks lets openssl ask by POST, with a nonce, and read the files.
 func TestEdge_OpenSSLAsks(t *testing.T) {
 	s := newSite(t)
