@@ -78,6 +78,18 @@ func TestLogin_AppRoleOnceThenRenewed(t *testing.T) {
 	require.Equal(t, 1, mount.Requests("login"))
 }
 
+// A token that has reached its longest life is replaced before it ends.
+func TestLogin_AgainWhenRenewingAddsNothing(t *testing.T) {
+	client, mount, c := newClient(t, appRole(t))
+	_, err := client.Manifest(t.Context())
+	require.NoError(t, err)
+	c.move(41 * time.Minute)
+	mount.TokenLife(19 * time.Minute) // an hour from the login, whatever is asked for
+	_, err = client.Manifest(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 2, mount.Requests("login"))
+}
+
 func TestLogin_AgainWhenTheTokenIsLost(t *testing.T) {
 	client, mount, c := newClient(t, appRole(t))
 	_, err := client.Manifest(t.Context())

@@ -158,6 +158,13 @@ func (m *Mount) ResponderLife(life time.Duration) {
 	m.responder = life
 }
 
+// TokenLife sets how long tokens live from now on.
+func (m *Mount) TokenLife(life time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lifetime = life
+}
+
 // ChangeToken has logins give another token, the only one that is taken from now on.
 func (m *Mount) ChangeToken(token string) {
 	m.mu.Lock()
