@@ -3,7 +3,7 @@
 
 .PHONY: demo dev build unit test check bench fuzz soak planted vault docs tools deps
 
-demo: ## the whole story on this machine: token, root, issuing CA, certificate, CRL, OCSP
+demo: ## the whole story on this machine: token, root, issuing CA, certificate, edge, revocation, no Vault
 	@scripts/demo
 
 dev: ## a dev server with the engine mounted at pki/, until Ctrl-C

@@ -21,6 +21,7 @@ start_server() {
 	HOME=$workdir/home "$vault_path" server -dev -dev-no-store-token -dev-root-token-id=root \
 		-dev-listen-address="$address" -dev-plugin-dir="$workdir/plugins" >"$workdir/vault.log" 2>&1 &
 	server=$!
+	export VAULT_PID=$server
 	await_server
 	vault plugin register -sha256="$(sha256sum "bin/$plugin" | cut -d' ' -f1)" \
 		-command="$plugin" secret enterprise-pki >/dev/null
