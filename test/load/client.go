@@ -14,6 +14,8 @@ type request struct {
 	method string
 	path   string // below /v1/
 	body   []byte // nil for none
+	// wire is all of it as it goes over a line; nil for one that net/http sends.
+	wire []byte
 }
 
 // client sends requests over connections that stay open.
@@ -29,8 +31,7 @@ func newClient(address, token string, concurrent int) *client {
 	return &client{address: address, token: token, http: &http.Client{Transport: transport}}
 }
 
-// send returns the body of the answer, read into buffer; any status but 200 and 204
-// is an error.
+// send is that of a sender.
 func (c *client) send(ctx context.Context, r request, buffer *bytes.Buffer) error {
 	message, err := http.NewRequestWithContext(ctx, r.method, c.address+"/v1/"+r.path, bytes.NewReader(r.body))
 	if err != nil {
@@ -56,7 +57,7 @@ func (c *client) send(ctx context.Context, r request, buffer *bytes.Buffer) erro
 // that is nil.
 func (c *client) post(ctx context.Context, path string, body map[string]any, target any) error {
 	var buffer bytes.Buffer
-	if err := c.send(ctx, request{http.MethodPost, path, encode(body)}, &buffer); err != nil {
+	if err := c.send(ctx, request{method: http.MethodPost, path: path, body: encode(body)}, &buffer); err != nil {
 		return err
 	}
 	if target == nil {

@@ -17,6 +17,9 @@ type task struct {
 	next func() request
 	// check looks at the first answer of a slice.
 	check func(answer []byte) error
+	// line is the address to which clients keep a line each; "" for those who send with
+	// net/http. A comparison has both engines asked in the same way.
+	line string
 	// ready, if there is one, waits before each slice until the engines are ready for it.
 	ready func(ctx context.Context) error
 }
@@ -71,7 +74,16 @@ func (b *bench) client1(ctx context.Context, t task, limit bound, first bool) ([
 	var (
 		buffer    bytes.Buffer
 		latencies []time.Duration
+		sender    sender = b.client
 	)
+	if t.line != "" {
+		line, err := dial(ctx, t.line)
+		if err != nil {
+			return nil, err
+		}
+		defer line.close()
+		sender = line
+	}
 	deadline := time.Now().Add(limit.duration)
 	for limit.count == 0 || len(latencies) < limit.count {
 		r := t.next()
@@ -79,7 +91,7 @@ func (b *bench) client1(ctx context.Context, t task, limit bound, first bool) ([
 			break
 		}
 		begin := time.Now()
-		if err := b.client.send(ctx, r, &buffer); err != nil {
+		if err := sender.send(ctx, r, &buffer); err != nil {
 			return nil, err
 		}
 		end := time.Now()
@@ -153,6 +165,7 @@ func summarise(t task, slices []slice) Measure {
 		CPU: CPU{
 			Vault:     milliseconds(spent.vault) / operations,
 			Plugin:    milliseconds(spent.plugin) / operations,
+			Edge:      milliseconds(spent.edge) / operations,
 			Generator: milliseconds(spent.generator) / operations,
 		},
 	}

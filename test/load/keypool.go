@@ -42,7 +42,7 @@ func (b *bench) rsaTasks(ctx context.Context, pool int) (ours, builtIn task, err
 	}
 	issue := func(m *mount) task {
 		body := encode(map[string]any{"common_name": "host.example.com"})
-		return task{units: 1, next: turns([]request{{http.MethodPost, m.path + "/issue/rsa", body}}), check: m.checkSigned}
+		return task{units: 1, next: turns([]request{{method: http.MethodPost, path: m.path + "/issue/rsa", body: body}}), check: m.checkSigned}
 	}
 	return issue(mounts.ours), issue(mounts.builtIn), nil
 }
@@ -56,7 +56,7 @@ func (b *bench) awaitKeys(ctx context.Context, m *mount, count int) error {
 		var ready struct {
 			RSA2048 int `json:"rsa_2048"`
 		}
-		if err := b.client.send(ctx, request{http.MethodGet, m.path + "/keypool/status", nil}, &buffer); err != nil {
+		if err := b.client.send(ctx, request{method: http.MethodGet, path: m.path + "/keypool/status"}, &buffer); err != nil {
 			return fmt.Errorf("waiting for %d keys: %w", count, err)
 		}
 		if err := decode(buffer.Bytes(), &ready); err != nil {

@@ -40,6 +40,11 @@ type Config struct {
 	Requests int
 	// Batch is the number of requests of one batch.
 	Batch int
+	// Distinct is about how many certificates an edge is asked that is to sign each
+	// answer: more than it keeps.
+	Distinct int
+	// Propagations is how many revocations are followed to the edge.
+	Propagations int
 	// Many is measured by itself, after the works.
 	Many Many
 	// Plugin is the name of the binary in bin/.
@@ -55,7 +60,7 @@ const pluginBinary = "vault-plugin-secrets-enterprise-pki"
 func Full() Config {
 	return Config{
 		Duration: 5 * time.Second, Clients: []int{1, 8, 32, 64}, Revoked: []int{200, 3000, 25000},
-		Scarce: 3, Burst: 16, Requests: 8192, Batch: 64, Plugin: pluginBinary, Progress: io.Discard,
+		Scarce: 3, Burst: 16, Requests: 8192, Batch: 64, Distinct: 6000, Propagations: 100, Plugin: pluginBinary, Progress: io.Discard,
 		Many: Many{Batch: 256, BuiltIn: time.Minute, Page: 100, Samples: 64},
 	}
 }
@@ -65,7 +70,7 @@ func Full() Config {
 func Quick() Config {
 	return Config{
 		Duration: 100 * time.Millisecond, Clients: []int{1, 4}, Revoked: []int{3, 20},
-		Scarce: 1, Burst: 2, Requests: 8, Batch: 4, Plugin: pluginBinary, Progress: io.Discard,
+		Scarce: 1, Burst: 2, Requests: 8, Batch: 4, Distinct: 70, Propagations: 3, Plugin: pluginBinary, Progress: io.Discard,
 		Many: Many{Certificates: 40, Batch: 8, BuiltIn: 100 * time.Millisecond, Page: 10, Samples: 4},
 	}
 }
@@ -81,9 +86,12 @@ func Run(ctx context.Context, config Config) (Report, error) {
 			chosen = append(chosen, w)
 		}
 	}
-	if len(chosen) > 0 {
+	follow := config.Run == nil || config.Run.MatchString(propagationWork)
+	if len(chosen) > 0 || follow {
 		err := onServer(config, func(b *bench) (err error) {
-			report.Results, err = b.compareAll(ctx, chosen)
+			if report.Results, err = b.compareAll(ctx, chosen); err == nil && follow {
+				report.Propagation, err = b.propagation(ctx)
+			}
 			return err
 		})
 		if err != nil {
@@ -116,6 +124,7 @@ func onServer(config Config, work func(*bench) error) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, b.dropEdge()) }()
 	return work(b)
 }
 

@@ -20,6 +20,15 @@ var points = []string{
 	"issue RSA-2048, burst within the key pool/1", "issue RSA-2048, burst within the key pool/8",
 	"issue RSA-2048, beyond the key pool/1", "issue RSA-2048, beyond the key pool/8",
 	"OCSP GET/1", "OCSP GET/32", "revoke/3", "revoke/20", "CRL rebuild/20",
+	"OCSP GET at the edge/1", "OCSP GET at the edge/8", "OCSP GET at the edge/32",
+	"OCSP POST at the edge/1", "OCSP POST at the edge/8", "OCSP POST at the edge/32",
+	"OCSP at the edge, each answer signed/1", "OCSP at the edge, each answer signed/8", "OCSP at the edge, each answer signed/32",
+}
+
+// propagation is what it has to report of revocations on their way to the edge.
+var propagation = []string{
+	"revoke until the edge's OCSP says so: p50", "revoke until the edge's OCSP says so: p99",
+	"revoke until the edge's CRL says so: p50", "revoke until the edge's CRL says so: p99",
 }
 
 // figures are what it has to report of many certificates.
@@ -30,10 +39,15 @@ var figures = []string{
 	"plugin killed until the first sign", "plugin killed until all questions are answered",
 	"plugin started anew: resident", "plugin started anew: peak",
 	"Vault unsealed until active", "Vault active until the first sign", "Vault active until all questions are answered",
+	"edge, from nothing until ready", "edge, all loaded: resident", "edge, all loaded: peak",
+	"edge, from disk until ready", "edge, from disk: resident", "edge, from disk: peak",
 	"revoke one, few revoked: p50", "revoke one of a batch of 8: p50",
 	"revoke/bulk, dry_run: p50", "revoke/bulk", "plugin, all revoked: resident", "plugin, all revoked: peak",
 	"CRL made and stored", "plugin, CRL made: resident", "plugin, CRL made: peak",
 	"CRL fetched through Vault", "CRL size", "plugin, CRL fetched: resident", "plugin, CRL fetched: peak",
+	"edge, all revoked, until it knows", "edge, all revoked, until it has the CRL", "edge, all revoked: resident", "edge, all revoked: peak",
+	"CRL fetched from the edge", "CRL size at the edge", "edge, CRL fetched: resident", "edge, CRL fetched: peak",
+	"edge, all revoked, from disk until ready",
 	"revoke one, all others revoked: p50", "built-in LIST certs: p50",
 }
 
@@ -64,13 +78,8 @@ func TestQuickRunReportsEveryPoint(t *testing.T) {
 	}
 	require.Equal(t, points, found)
 	require.Len(t, report.Rooms, 3)
-	found = nil
-	for _, f := range report.Many {
-		found = append(found, f.Name)
-		require.GreaterOrEqual(t, f.At, 0, f.Name)
-		require.GreaterOrEqual(t, f.Value, 0.0, f.Name)
-	}
-	require.Equal(t, figures, found)
+	require.Equal(t, propagation, names(t, report.Propagation))
+	require.Equal(t, figures, names(t, report.Many))
 
 	text, err := os.ReadFile(filepath.Join(dir, "bench.md"))
 	require.NoError(t, err)
@@ -81,6 +90,17 @@ func TestQuickRunReportsEveryPoint(t *testing.T) {
 	}
 	require.Contains(t, string(text), "| CRL of 1,000,000 | alone | 412.4ms, 96.0 KiB |")
 	require.Contains(t, string(text), "| crl EncodeMillion | 412.4ms |")
+}
+
+// names returns what figures are called.
+func names(t *testing.T, figures []load.Figure) []string {
+	var found []string
+	for _, f := range figures {
+		found = append(found, f.Name)
+		require.GreaterOrEqual(t, f.At, 0, f.Name)
+		require.GreaterOrEqual(t, f.Value, 0.0, f.Name)
+	}
+	return found
 }
 
 func number(n int) string {

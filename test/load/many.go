@@ -58,6 +58,7 @@ type holding struct {
 	*bench
 	pair
 	serials []string // of the first one, in the order of issue
+	waiting *edge    // of the first one, stopped
 	figures []Figure
 }
 
@@ -71,9 +72,11 @@ var steps = []struct {
 	{"listing certificates", (*holding).list},
 	{"killing the plugin", (*holding).killPlugin},
 	{"restarting Vault", (*holding).restartVault},
+	{"starting an edge", (*holding).startAnEdge},
 	{"revoking some", (*holding).revokeSome},
 	{"revoking all", (*holding).revokeAll},
 	{"making the CRL", (*holding).makeCRL},
+	{"having the edge catch up", (*holding).catchUp},
 	{"revoking one more", (*holding).revokeMore},
 	{"listing the built-in engine's certificates", (*holding).listBuiltIn},
 }
@@ -189,7 +192,7 @@ func (h *holding) list(ctx context.Context) error {
 		{"certs/revoked, the one among all: p50", fmt.Sprintf("certs/revoked?limit=%d", size), 1},
 	} {
 		t := task{
-			units: 1, next: turns([]request{{"LIST", h.ours.path + "/" + page.path, nil}}),
+			units: 1, next: turns([]request{{method: "LIST", path: h.ours.path + "/" + page.path}}),
 			check: func(answer []byte) error { return checkKeys(answer, page.count) },
 		}
 		if err := h.sawLatency(ctx, page.name, t, pageLimit); err != nil {
@@ -235,7 +238,7 @@ func (h *holding) listBuiltIn(ctx context.Context) error {
 	}
 	count := len(filled.latencies) + 1 // and the root
 	check := func(answer []byte) error { return checkKeys(answer, count) }
-	t := task{units: 1, next: turns([]request{{"LIST", h.builtIn.path + "/certs", nil}}), check: check}
+	t := task{units: 1, next: turns([]request{{method: "LIST", path: h.builtIn.path + "/certs"}}), check: check}
 	seen, err := h.drive(ctx, t, 1, bound{duration: 10 * time.Second, count: h.config.Many.Samples})
 	if err != nil {
 		return err

@@ -29,7 +29,7 @@ func (h *holding) revokeSome(ctx context.Context) error {
 // revokeAll revokes all that fill issued, in bulk, after a dry run.
 func (h *holding) revokeAll(ctx context.Context) error {
 	bulk := h.ours.path + "/revoke/bulk"
-	dry := request{http.MethodPost, bulk, encode(map[string]any{"role": "web", "dry_run": true})}
+	dry := request{method: http.MethodPost, path: bulk, body: encode(map[string]any{"role": "web", "dry_run": true})}
 	check := func(answer []byte) error {
 		var found struct {
 			Matched int `json:"matched_count"`
@@ -66,7 +66,7 @@ func (h *holding) awaitBulk(ctx context.Context) (int, error) {
 			Error string `json:"error"`
 			Count int    `json:"revoked_count"`
 		}
-		if err := h.client.send(ctx, request{http.MethodGet, h.ours.path + "/revoke/bulk/status", nil}, &buffer); err != nil {
+		if err := h.client.send(ctx, request{method: http.MethodGet, path: h.ours.path + "/revoke/bulk/status"}, &buffer); err != nil {
 			return 0, err
 		}
 		if err := decode(buffer.Bytes(), &status); err != nil {
@@ -106,7 +106,7 @@ func (h *holding) makeCRL(ctx context.Context) error {
 	}
 	var buffer bytes.Buffer
 	begin = time.Now()
-	if err := h.client.send(ctx, request{http.MethodGet, h.ours.path + "/crl", nil}, &buffer); err != nil {
+	if err := h.client.send(ctx, request{method: http.MethodGet, path: h.ours.path + "/crl"}, &buffer); err != nil {
 		return err
 	}
 	h.sawTime("CRL fetched through Vault", time.Since(begin), 0)

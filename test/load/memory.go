@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// memory is what the plugin's processes have in memory, in MiB.
+// memory is what processes have in memory, in MiB.
 type memory struct {
 	resident float64 // now
 	peak     float64 // at most since the last resetPeak
@@ -20,13 +20,9 @@ type memory struct {
 func (b *bench) pluginMemory() (memory, error) {
 	var sum memory
 	for _, id := range b.server.Children() {
-		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", id))
+		one, err := memoryOf(id)
 		if err != nil {
 			return memory{}, err
-		}
-		one, err := parseMemory(content)
-		if err != nil {
-			return memory{}, fmt.Errorf("reading the memory of process %d: %w", id, err)
 		}
 		sum.resident += one.resident
 		sum.peak += one.peak
@@ -35,6 +31,19 @@ func (b *bench) pluginMemory() (memory, error) {
 		return memory{}, errors.New("reading the memory of the plugin: no such process")
 	}
 	return sum, nil
+}
+
+// memoryOf reads the memory of one process.
+func memoryOf(id int) (memory, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", id))
+	if err != nil {
+		return memory{}, err
+	}
+	m, err := parseMemory(content)
+	if err != nil {
+		return memory{}, fmt.Errorf("reading the memory of process %d: %w", id, err)
+	}
+	return m, nil
 }
 
 // parseMemory reads VmRSS and VmHWM, see proc_pid_status(5): the unit is KiB.
@@ -65,11 +74,15 @@ func parseMemory(status []byte) (memory, error) {
 // resetPeak has the peak begin anew from what is resident, see proc_pid_clear_refs(5).
 func (b *bench) resetPeak() error {
 	for _, id := range b.server.Children() {
-		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", id), []byte("5"), 0); err != nil {
+		if err := resetPeakOf(id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func resetPeakOf(id int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", id), []byte("5"), 0)
 }
 
 // sawMemory notes what the plugin has in memory, and its peak since the last time.
@@ -78,7 +91,13 @@ func (h *holding) sawMemory(name string) error {
 	if err != nil {
 		return err
 	}
-	h.saw(name, m.resident, "MiB", 0)
-	h.saw(strings.ReplaceAll(name, "resident", "peak"), m.peak, "MiB", 0)
+	h.sawBoth(name, m, 0)
 	return h.resetPeak()
+}
+
+// sawBoth notes memory and its peak under a name that ends in "resident", with a limit
+// of 0 for none.
+func (h *holding) sawBoth(name string, m memory, limit float64) {
+	h.saw(name, m.resident, "MiB", limit)
+	h.saw(strings.ReplaceAll(name, "resident", "peak"), m.peak, "MiB", limit)
 }

@@ -34,6 +34,9 @@ type bench struct {
 	revocations  *pair // of revoke and crl
 	revoked      int   // how many each mount of revocations had revoked for it
 	mounted      int
+
+	edge  *edge    // that runs; nil: none
+	known []string // serial numbers of certificates that it was seen to know
 }
 
 func newBench(config Config, cluster *harness.Cluster) (*bench, error) {
@@ -194,7 +197,7 @@ func (b *bench) spread(ctx context.Context, count int, work func(context.Context
 func (b *bench) signRequests(m *mount) []request {
 	requests := make([]request, len(b.csrs))
 	for i, csr := range b.csrs {
-		requests[i] = request{http.MethodPost, m.path + "/sign/web", encode(map[string]any{"csr": csr})}
+		requests[i] = request{method: http.MethodPost, path: m.path + "/sign/web", body: encode(map[string]any{"csr": csr})}
 	}
 	return requests
 }

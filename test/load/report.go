@@ -10,11 +10,13 @@ import (
 
 // Report is one run.
 type Report struct {
-	Machine Machine     `json:"machine"`
-	Batch   int         `json:"batch"` // requests in a batch
-	Results []Result    `json:"results"`
-	Many    []Figure    `json:"many,omitempty"`
-	Rooms   []Benchmark `json:"rooms,omitempty"`
+	Machine Machine  `json:"machine"`
+	Batch   int      `json:"batch"` // requests in a batch
+	Results []Result `json:"results"`
+	// Propagation is how long revocations take to the edge.
+	Propagation []Figure    `json:"propagation,omitempty"`
+	Many        []Figure    `json:"many,omitempty"`
+	Rooms       []Benchmark `json:"rooms,omitempty"`
 }
 
 // Machine is what the figures depend on.
@@ -51,6 +53,7 @@ type Measure struct {
 type CPU struct {
 	Vault     float64 `json:"vault"`
 	Plugin    float64 `json:"plugin"` // of all plugin processes, whoever was asked
+	Edge      float64 `json:"edge"`
 	Generator float64 `json:"generator"`
 }
 
@@ -80,12 +83,8 @@ func (r Report) Markdown() string {
 	if len(r.Results) > 0 {
 		r.writeResults(&text)
 	}
-	if len(r.Many) > 0 {
-		text.WriteString("\n| figure | at certificates | | to reach | |\n|---|---|---|---|---|\n")
-	}
-	for _, f := range r.Many {
-		fmt.Fprintf(&text, "| %s | %s | %s | %s | %s |\n", f.Name, thousands(f.At), f.value(), f.limit(), f.verdict())
-	}
+	writeFigures(&text, "revocations", r.Propagation)
+	writeFigures(&text, "certificates", r.Many)
 	if len(r.Rooms) > 0 {
 		text.WriteString("\n| benchmark of a room | time | memory | allocations | other |\n|---|---|---|---|---|\n")
 	}
@@ -93,6 +92,17 @@ func (r Report) Markdown() string {
 		fmt.Fprintf(&text, "| %s %s | %s | %s | %s | %s |\n", b.Room, b.Name, b.figure("ns/op"), b.figure("B/op"), b.figure("allocs/op"), b.others())
 	}
 	return text.String()
+}
+
+// writeFigures writes figures as a table; at is what the numbers that they are seen at
+// count.
+func writeFigures(text *strings.Builder, at string, figures []Figure) {
+	if len(figures) > 0 {
+		fmt.Fprintf(text, "\n| figure | at %s | | to reach | |\n|---|---|---|---|---|\n", at)
+	}
+	for _, f := range figures {
+		fmt.Fprintf(text, "| %s | %s | %s | %s | %s |\n", f.Name, thousands(f.At), f.value(), f.limit(), f.verdict())
+	}
 }
 
 // writeResults writes the table of results and that of processor time.
@@ -103,10 +113,11 @@ func (r Report) writeResults(text *strings.Builder) {
 			r.name(p), p.at(), p.Ours.cell(p.Figure), p.BuiltIn.cell(p.Figure), digits(p.Ratio), p.target(), p.outcome())
 	}
 	text.WriteString(r.encoderRow())
-	text.WriteString("\nProcessor time per operation in ms:\n\n| work | at | ours: Vault | plugin | sum | built-in: Vault |\n|---|---|---|---|---|---|\n")
+	text.WriteString("\nProcessor time per operation in ms:\n\n| work | at | ours: Vault | plugin | edge | sum | generator | built-in: Vault | generator |\n|---|---|---|---|---|---|---|---|---|\n")
 	for _, p := range r.Results {
-		fmt.Fprintf(text, "| %s | %s | %s | %s | %s | %s |\n", r.name(p), p.at(),
-			digits(p.Ours.CPU.Vault), digits(p.Ours.CPU.Plugin), digits(p.Ours.CPU.Vault+p.Ours.CPU.Plugin), digits(p.BuiltIn.CPU.Vault))
+		ours, builtIn := p.Ours.CPU, p.BuiltIn.CPU
+		fmt.Fprintf(text, "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.name(p), p.at(), digits(ours.Vault), digits(ours.Plugin), digits(ours.Edge),
+			digits(ours.Vault+ours.Plugin+ours.Edge), digits(ours.Generator), digits(builtIn.Vault), digits(builtIn.Generator))
 	}
 }
 
@@ -200,6 +211,9 @@ func digits(value float64) string {
 		return strconv.FormatFloat(value, 'f', 0, 64)
 	case value >= 3:
 		return strconv.FormatFloat(value, 'f', 1, 64)
+	}
+	if value > 0 && value < 0.1 {
+		return strconv.FormatFloat(value, 'f', 3, 64)
 	}
 	return strconv.FormatFloat(value, 'f', 2, 64)
 }

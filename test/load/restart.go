@@ -45,7 +45,7 @@ func (h *holding) probes() ([]probe, error) {
 		check := func(answer []byte) error { return checkStatus(answer, root, ocsp.Good) }
 		all = append(all, probe{name: "OCSP", send: asked, check: check})
 	}
-	list := request{"LIST", h.ours.path + "/certs?limit=1", nil}
+	list := request{method: "LIST", path: h.ours.path + "/certs?limit=1"}
 	return append(all, probe{name: "certs", send: list, check: func(answer []byte) error { return checkKeys(answer, 1) }}), nil
 }
 
@@ -118,7 +118,7 @@ func (h *holding) restartVault(ctx context.Context) error {
 		return err
 	}
 	unsealed := time.Now()
-	active := probe{name: "sys/health", send: request{http.MethodGet, "sys/health", nil}}
+	active := probe{name: "sys/health", send: request{method: http.MethodGet, path: "sys/health"}}
 	times, err := h.untilAnswered(ctx, append(all, active))
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func revocations(m *mount, serials []string) task {
 }
 
 func revocation(m *mount, serial string) request {
-	return request{http.MethodPost, m.path + "/revoke", encode(map[string]any{"serial_number": serial})}
+	return request{method: http.MethodPost, path: m.path + "/revoke", body: encode(map[string]any{"serial_number": serial})}
 }
 
 // crlTasks measures crl/rotate, which answers when all CRLs of the mount are made.
@@ -67,7 +67,7 @@ func crlTasks(ctx context.Context, b *bench, setting int) (ours, builtIn task, e
 		return task{}, task{}, err
 	}
 	rotate := func(m *mount) task {
-		return task{units: 1, next: turns([]request{{http.MethodGet, m.path + "/crl/rotate", nil}})}
+		return task{units: 1, next: turns([]request{{method: http.MethodGet, path: m.path + "/crl/rotate"}})}
 	}
 	return rotate(b.revocations.ours), rotate(b.revocations.builtIn), nil
 }

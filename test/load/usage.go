@@ -9,22 +9,25 @@ import (
 )
 
 // usage is processor time, user and system, since the processes began.
-type usage struct{ vault, plugin, generator time.Duration }
+type usage struct{ vault, plugin, edge, generator time.Duration }
 
 func (u usage) plus(other usage) usage {
-	return usage{u.vault + other.vault, u.plugin + other.plugin, u.generator + other.generator}
+	return usage{u.vault + other.vault, u.plugin + other.plugin, u.edge + other.edge, u.generator + other.generator}
 }
 
 func (u usage) minus(other usage) usage {
-	return usage{u.vault - other.vault, u.plugin - other.plugin, u.generator - other.generator}
+	return usage{u.vault - other.vault, u.plugin - other.plugin, u.edge - other.edge, u.generator - other.generator}
 }
 
-// usage reads the processor time of all three sides: on two cores they share, what
+// usage reads the processor time of all sides: on two cores they share, what
 // each costs is what bounds the rate.
 func (b *bench) usage() usage {
 	now := usage{vault: processorTime(b.server.Process()), generator: processorTime(os.Getpid())}
 	for _, id := range b.server.Children() {
 		now.plugin += processorTime(id)
+	}
+	if b.edge != nil {
+		now.edge = processorTime(b.edge.id())
 	}
 	return now
 }

@@ -2,13 +2,8 @@ package load
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/base64"
 	"fmt"
 	"net/http"
-	"net/url"
-
-	"golang.org/x/crypto/ocsp"
 )
 
 // figure is what a work is judged by.
@@ -42,6 +37,9 @@ const (
 	ocspWork   = "OCSP GET"
 	revokeWork = "revoke"
 	crlWork    = "CRL rebuild"
+	edgeGET    = "OCSP GET at the edge"
+	edgePOST   = "OCSP POST at the edge"
+	edgeSigned = "OCSP at the edge, each answer signed"
 )
 
 // works is the table of what is measured.
@@ -53,6 +51,9 @@ var works = []work{
 	{name: ocspWork, unit: clientUnit, settings: few(1, 32), figure: byRate, target: always(0), tasks: ocspTasks},
 	{name: revokeWork, unit: revokedUnit, settings: revoked, figure: byLatency, target: revokeTarget, tasks: revokeTasks, count: scarce},
 	{name: crlWork, unit: revokedUnit, settings: mostRevoked, figure: byLatency, target: always(0), tasks: crlTasks, count: scarce},
+	{name: edgeGET, unit: clientUnit, settings: few(1, 8, 32), figure: byRate, target: always(10), tasks: edgeTasks((*edge).getStatus)},
+	{name: edgePOST, unit: clientUnit, settings: few(1, 8, 32), figure: byRate, target: always(10), tasks: edgeTasks((*edge).postStatus)},
+	{name: edgeSigned, unit: clientUnit, settings: few(1, 8, 32), figure: byRate, target: always(5), tasks: signedTasks},
 }
 
 // The units of settings. There is one client in works whose setting is another.
@@ -191,69 +192,7 @@ func (b *bench) batches(m *mount, size int) []request {
 		for _, csr := range b.csrs[start : start+size] {
 			asks = append(asks, map[string]any{"csr": csr})
 		}
-		batches = append(batches, request{http.MethodPost, m.path + "/sign/web/batch", encode(map[string]any{"requests": asks})})
+		batches = append(batches, request{method: http.MethodPost, path: m.path + "/sign/web/batch", body: encode(map[string]any{"requests": asks})})
 	}
 	return batches
-}
-
-// asked is how many certificates OCSP requests are about.
-const asked = 64
-
-func ocspTasks(ctx context.Context, b *bench, _ int) (ours, builtIn task, err error) {
-	mounts, err := b.shared(ctx)
-	if err != nil {
-		return task{}, task{}, err
-	}
-	if ours, err = b.ocspTask(ctx, mounts.ours); err != nil {
-		return task{}, task{}, err
-	}
-	builtIn, err = b.ocspTask(ctx, mounts.builtIn)
-	return ours, builtIn, err
-}
-
-func (b *bench) ocspTask(ctx context.Context, m *mount) (task, error) {
-	root, err := certificateIn(m.authored)
-	if err != nil {
-		return task{}, err
-	}
-	serials, err := b.stock(ctx, m, asked)
-	if err != nil {
-		return task{}, err
-	}
-	var requests []request
-	for _, serial := range serials {
-		asked, err := statusRequest(m, serial, root)
-		if err != nil {
-			return task{}, err
-		}
-		requests = append(requests, asked)
-	}
-	check := func(answer []byte) error { return checkStatus(answer, root, ocsp.Good) }
-	return task{units: 1, next: turns(requests), check: check}, nil
-}
-
-// statusRequest asks by OCSP for the status of a certificate that the root signed.
-func statusRequest(m *mount, text string, root *x509.Certificate) (request, error) {
-	serial, err := serialNumber(text)
-	if err != nil {
-		return request{}, err
-	}
-	der, err := ocsp.CreateRequest(&x509.Certificate{SerialNumber: serial}, root, nil)
-	if err != nil {
-		return request{}, err
-	}
-	encoded := url.PathEscape(base64.StdEncoding.EncodeToString(der))
-	return request{http.MethodGet, m.path + "/ocsp/" + encoded, nil}, nil
-}
-
-// checkStatus looks whether an OCSP answer says so.
-func checkStatus(answer []byte, root *x509.Certificate, status int) error {
-	response, err := ocsp.ParseResponse(answer, root)
-	if err != nil {
-		return err
-	}
-	if response.Status != status {
-		return fmt.Errorf("the OCSP status of a certificate is %d, not %d", response.Status, status)
-	}
-	return nil
 }
