@@ -2,9 +2,6 @@ package mirror_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"io"
 	"net/http"
 	"os"
@@ -33,13 +30,18 @@ var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 // happen in the same bubble.
 func follow(t *testing.T, mount *edgemount.Mount, dir string) (*mirror.Mirror, func()) {
 	t.Helper()
+	return followEvery(t, mount, dir, time.Second)
+}
+
+func followEvery(t *testing.T, mount *edgemount.Mount, dir string, interval time.Duration) (*mirror.Mirror, func()) {
+	t.Helper()
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte(edgemount.Token), 0o600))
 	folder, err := disk.Open(dir)
 	require.NoError(t, err)
 	client, err := vault.New(config.Vault{Address: mount.Server.URL, Mount: "pki", Timeout: time.Minute, TokenFile: token}, time.Now)
 	require.NoError(t, err)
-	m := mirror.New(mirror.Config{Client: client.Through(mount.Transport()), Folder: folder, Interval: time.Second, Now: time.Now})
+	m := mirror.New(mirror.Config{Client: client.Through(mount.Transport()), Folder: folder, Interval: interval, Now: time.Now})
 	m.Load()
 	ctx, stop := context.WithCancel(t.Context())
 	var group sync.WaitGroup
@@ -224,6 +226,32 @@ func TestMirror_ResetBuildsBesideAndSwaps(t *testing.T) {
 	})
 }
 
+// TestMirror_DropsWhatEndedLongAgo: certificates of a mount end three months after
+// they were issued.
+func TestMirror_DropsWhatEndedLongAgo(t *testing.T) {
+	const day = 24 * time.Hour
+	for cutoff, kept := range map[int64]time.Duration{0: 7 * day, 30 * 24 * 3600: 30 * day} {
+		mount := newMount(t)
+		serial := mount.Good()
+		mount.Edit(func(manifest *feed.Manifest) { manifest.OCSP.ArchiveCutoff = cutoff })
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			m, stop := followEvery(t, mount, dir, time.Hour)
+			ends := epoch.AddDate(0, 3, 0)
+			time.Sleep(time.Until(ends.Add(kept - 2*time.Hour)))
+			require.Equal(t, -1, status(m.Snapshot(), serial))
+			time.Sleep(5 * time.Hour)
+			require.Equal(t, -2, status(m.Snapshot(), serial))
+			require.Zero(t, m.Snapshot().Rows.Len())
+			stop()
+			mount.Refuse(http.StatusServiceUnavailable)
+			m, stop = followEvery(t, mount, dir, time.Hour)
+			require.Zero(t, m.Snapshot().Rows.Len(), "nor are they on disk")
+			stop()
+		})
+	}
+}
+
 func TestMirror_NeverServesALowerNumberThatCouldBeAReplay(t *testing.T) {
 	mount := newMount(t)
 	mount.List(t, 10)
@@ -237,89 +265,6 @@ func TestMirror_NeverServesALowerNumberThatCouldBeAReplay(t *testing.T) {
 		require.Equal(t, int64(10), m.Snapshot().ByID(edgemount.Issuer).Find("complete").Number)
 		time.Sleep(4 * time.Hour)
 		require.Equal(t, int64(9), m.Snapshot().ByID(edgemount.Issuer).Find("complete").Number, "the higher one has ended")
-		stop()
-	})
-}
-
-func TestMirror_RefusesListsThatAreNotWhatTheyShouldBe(t *testing.T) {
-	stranger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	complete := feed.List{Kind: string(feed.Complete), Number: 2}
-	cases := map[string]func(mount *edgemount.Mount){
-		"signed by another": func(m *edgemount.Mount) {
-			forged := *m.CA
-			forged.PublicKey = stranger.Public()
-			m.CA = &forged
-			m.Sign(t, stranger, complete)
-		},
-		"cut short": func(m *edgemount.Mount) {
-			m.List(t, 2)
-			m.Spoil("complete", 2, func(d []byte) []byte { return d[:len(d)-1] })
-		},
-		"too long": func(m *edgemount.Mount) {
-			m.List(t, 2)
-			m.Spoil("complete", 2, func(d []byte) []byte { return append(d, 0) })
-		},
-		"another hash": func(m *edgemount.Mount) {
-			m.List(t, 2)
-			m.Spoil("complete", 2, func(d []byte) []byte { d[50] ^= 1; return d })
-		},
-		"another number": func(m *edgemount.Mount) {
-			der := m.List(t, 2)
-			m.Edit(func(manifest *feed.Manifest) { manifest.Issuers[0].Lists[0].Number = 3 })
-			m.Spoil("complete", 3, func([]byte) []byte { return der })
-		},
-		"other times": func(m *edgemount.Mount) {
-			m.List(t, 2)
-			m.Edit(func(manifest *feed.Manifest) {
-				manifest.Issuers[0].Lists[0].NextUpdate = epoch.Add(time.Hour).Format(time.RFC3339)
-			})
-		},
-		"a delta announced as complete": func(m *edgemount.Mount) {
-			m.Sign(t, m.Key, feed.List{Kind: string(feed.Complete), Number: 2, BaseNumber: 1})
-		},
-		"gone": func(m *edgemount.Mount) { m.List(t, 2); m.Spoil("complete", 2, func([]byte) []byte { return nil }) },
-	}
-	for name, spoil := range cases {
-		t.Run(name, func(t *testing.T) {
-			mount := newMount(t)
-			mount.List(t, 1)
-			dir := t.TempDir()
-			synctest.Test(t, func(t *testing.T) {
-				m, stop := follow(t, mount, dir)
-				time.Sleep(2 * time.Second)
-				ca, key := mount.CA, mount.Key
-				spoil(mount)
-				time.Sleep(10 * time.Second)
-				require.Equal(t, int64(1), m.Snapshot().ByID(edgemount.Issuer).Find("complete").Number)
-				mount.CA, mount.Key = ca, key
-				mount.List(t, 4)
-				time.Sleep(5 * time.Second)
-				require.Equal(t, int64(4), m.Snapshot().ByID(edgemount.Issuer).Find("complete").Number)
-				stop()
-			})
-		})
-	}
-}
-
-func TestMirror_DeltasAndShardsAreListsOfTheirOwn(t *testing.T) {
-	mount := newMount(t)
-	serial := mount.Good()
-	mount.List(t, 5)
-	mount.Sign(t, mount.Key, feed.List{Kind: string(feed.Delta), Number: 6, BaseNumber: 5}, serial)
-	mount.Sign(t, mount.Key, feed.List{Kind: string(feed.Shard), Shard: "2-0", Number: 5})
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		m, stop := follow(t, mount, dir)
-		time.Sleep(2 * time.Second)
-		issuer := m.Snapshot().ByID(edgemount.Issuer)
-		require.Equal(t, int64(5), issuer.Find("delta").BaseNumber)
-		require.NotNil(t, issuer.Find("2-0"))
-		mount.Edit(func(manifest *feed.Manifest) {
-			manifest.Issuers[0].Lists = manifest.Issuers[0].Lists[:1]
-		})
-		time.Sleep(2 * time.Second)
-		require.Len(t, m.Snapshot().ByID(edgemount.Issuer).Lists, 1, "what is not announced is not served")
 		stop()
 	})
 }
