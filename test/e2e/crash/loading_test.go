@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"vault-plugin-secrets-enterprise-pki/backend/layout"
 )
 
 // What makes a start long enough to be asked during it: pages, full of certificates,
@@ -33,7 +31,7 @@ func TestRev3_NothingIsGoodWhileAKilledPluginLoads(t *testing.T) {
 	s.killPlugin(s.active(), d)
 	s.recover()
 	s.until("writing a segment", func() bool {
-		names, err := rawStorage{s, s.active()}.List(t.Context(), layout.Segment)
+		names, err := rawStorage{s, s.active()}.List(t.Context(), "segment/")
 		return err == nil && len(names) > 0
 	})
 	var revoked []*issued
