@@ -33,6 +33,6 @@ func TestKeyPoolTellsHowManyKeysAreReady(t *testing.T) {
 		m.Write(t, "issue/rsa", map[string]any{"common_name": "a.example.com"}).Expect(http.StatusOK)
 		require.Eventually(t, func() bool { return ready()["rsa_2048"] == 2.0 }, time.Minute, 10*time.Millisecond)
 		m.Write(t, "config/keypool", map[string]any{"rsa_2048": 0}).Expect(http.StatusOK)
-		require.Equal(t, 0.0, ready()["rsa_2048"])
+		require.Zero(t, ready()["rsa_2048"])
 	})
 }

@@ -152,7 +152,7 @@ func (m *Mount) SignResponder(ctx context.Context, _, csr string) (*x509.Certifi
 	defer m.mu.Unlock()
 	m.requests["signer"]++
 	if m.refuse != 0 {
-		return nil, errors.New("Vault is sealed") //nolint:staticcheck // a name
+		return nil, errors.New("sealed")
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
