@@ -248,7 +248,10 @@ func TestPublishersAreDeclaredTold_AndReportedOn(t *testing.T) {
 		version := written.Number("version")
 		require.Equal(t, []string{"complete", "delta"}, written.Texts("publish"))
 		require.Equal(t, []string{"web"}, m.List(t, "publishers", nil).Expect(http.StatusOK).Texts("keys"))
-		m.Write(t, "publishers/dir", map[string]any{"type": "ldap", "url": "ldaps://ldap.example.com", "base_dn": "cn={{issuer_name}},dc=example,dc=com"}).Expect(http.StatusOK)
+		inOneEntry := map[string]any{"type": "ldap", "url": "ldaps://ldap.example.com", "base_dn": "cn={{issuer_name}},dc=example,dc=com"}
+		require.Contains(t, m.Write(t, "publishers/dir", inOneEntry).Expect(http.StatusBadRequest).Errors[0], "base_dn: must hold {{list}}", "shards are published unless others are named")
+		inOneEntry["publish"] = "complete,delta,certificate"
+		m.Write(t, "publishers/dir", inOneEntry).Expect(http.StatusOK)
 		m.Patch(t, "publishers/web", map[string]any{"publish": "complete"}).Expect(http.StatusOK)
 		told := manifest(t, m).Publishers
 		require.Len(t, told, 2)

@@ -91,9 +91,13 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		{"credential without TLS", directory, func(s *publisher.Settings) { s.StartTLS = false }, "credential"},
 		{"no DN", directory, func(s *publisher.Settings) { s.BaseDN = "" }, "base_dn"},
 		{"one DN for all", directory, func(s *publisher.Settings) { s.BaseDN = "dc=example" }, "base_dn"},
-		{"list in the DN", directory, func(s *publisher.Settings) { s.BaseDN += ",cn={{list}}" }, "base_dn"},
+		{"unknown template in the DN", directory, func(s *publisher.Settings) { s.BaseDN += ",cn={{shard}}" }, "base_dn"},
+		{"shards over the complete list", directory, func(s *publisher.Settings) { s.Publish = []string{"complete", "shards"} }, "base_dn"},
 		{"strange attribute", directory, func(s *publisher.Settings) { s.DeltaCRLAttribute = "a b" }, "delta_crl_attribute"},
-		{"shards alone", directory, func(s *publisher.Settings) { s.Publish = []string{"shards"} }, "publish"},
+		{"delta over the complete list", directory, func(s *publisher.Settings) {
+			s.Publish, s.DeltaCRLAttribute = []string{"complete", "delta"}, "CertificateRevocationList"
+		}, "base_dn"},
+		{"shards over each other", directory, func(s *publisher.Settings) { s.Publish = []string{"shards"} }, "base_dn"},
 		{"relative path", folder, func(s *publisher.Settings) { s.Path = "srv/ca.crl" }, "path"},
 		{"path with dots", folder, func(s *publisher.Settings) { s.Path = "/srv/../etc/ca.crl" }, "path"},
 		{"a folder", folder, func(s *publisher.Settings) { s.Path = "/srv/" }, "path"},
@@ -119,6 +123,10 @@ func TestPublishersAreKeptAndTold(t *testing.T) {
 	trusting := web()
 	trusting.CACertificates = pemOf(t) + "\n" + pemOf(t)
 	versions := map[string]int64{}
+	sharded := directory()
+	sharded.Publish, sharded.BaseDN = []string{"complete", "shards"}, "cn={{list}},cn={{issuer_name}},dc=example,dc=com"
+	_, err := s.Put(ctx, "dir", sharded)
+	require.NoError(t, err, "shards have an entry each")
 	for name, settings := range map[string]publisher.Settings{"web": trusting, "dir": directory(), "file": folder()} {
 		version, err := s.Put(ctx, name, settings)
 		require.NoError(t, err, name)

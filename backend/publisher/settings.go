@@ -34,7 +34,7 @@ type Settings struct {
 	Publish                []string `json:"publish" items:"4" blank:"refuse" default:"complete,delta,shards,certificate" enum:"complete|delta|shards|certificate" doc:"What to publish of each issuer."`
 	URL                    string   `json:"url" max:"2048" doc:"Types http-put and ldap: where to. The path of an http or https URL may hold {{issuer_id}}, {{issuer_name}} and {{list}}. Without user or password."`
 	Path                   string   `json:"path" max:"1024" doc:"Type file: absolute path on the edge's machine, which may hold {{issuer_id}}, {{issuer_name}} and {{list}}. The edge's own configuration must allow the directory."`
-	BaseDN                 string   `json:"base_dn" max:"1024" doc:"Type ldap: the entry to write to, which may hold {{issuer_id}} and {{issuer_name}}."`
+	BaseDN                 string   `json:"base_dn" max:"1024" doc:"Type ldap: the entry to write to, which may hold {{issuer_id}}, {{issuer_name}} and {{list}}; it must hold {{list}} where shards are published, since an entry has room for one list."`
 	StartTLS               bool     `json:"start_tls" default:"false" doc:"Type ldap: ask for TLS on an ldap URL."`
 	CRLAttribute           string   `json:"crl_attribute" max:"128" doc:"Type ldap: attribute for complete lists; empty: certificateRevocationList;binary."`
 	DeltaCRLAttribute      string   `json:"delta_crl_attribute" max:"128" doc:"Type ldap: attribute for delta lists; empty: deltaRevocationList;binary."`
@@ -43,16 +43,19 @@ type Settings struct {
 	Credential             string   `json:"credential" max:"128" doc:"Name of a credential in the edge's own configuration; empty: none. Secrets never pass through the mount."`
 }
 
+// list stands for what is published: complete, delta, certificate or a shard.
+const list = "{{list}}"
+
 // templates are what URLs, paths and DNs may hold.
-var templates = []string{"{{issuer_id}}", "{{issuer_name}}", "{{list}}"}
+var templates = []string{"{{issuer_id}}", "{{issuer_name}}", list}
 
 // plain returns a text without its templates, which must be known ones.
-func plain(field, text string, known []string) (string, error) {
-	for _, template := range known {
+func plain(field, text string) (string, error) {
+	for _, template := range templates {
 		text = strings.ReplaceAll(text, template, "x")
 	}
 	if strings.ContainsAny(text, "{}") {
-		return "", fault.Field(field, "must hold no braces but those of %s", fault.List(known))
+		return "", fault.Field(field, "must hold no braces but those of %s", fault.List(templates))
 	}
 	return text, nil
 }
@@ -123,7 +126,7 @@ func (s *Settings) checkHTTP() error {
 	if err := s.foreign(others); err != nil {
 		return err
 	}
-	if _, err := plain("url", s.URL, templates); err != nil {
+	if _, err := plain("url", s.URL); err != nil {
 		return err
 	}
 	parsed, err := checkURL(s.URL, "http", "https") // lets no host have braces
@@ -145,7 +148,7 @@ func (s *Settings) checkFile() error {
 	if err := s.foreign(others); err != nil {
 		return err
 	}
-	text, err := plain("path", s.Path, templates)
+	text, err := plain("path", s.Path)
 	if err != nil {
 		return err
 	}
@@ -186,22 +189,45 @@ func (s *Settings) checkLDAP() error {
 			return fault.Field(field, "must be an attribute such as certificateRevocationList;binary")
 		}
 	}
-	if slices.Contains(s.Publish, shards) && len(s.Publish) == 1 {
-		return fault.Field("publish", "must not be shards alone: a directory entry has no attribute for them")
-	}
-	dn, err := plain("base_dn", s.BaseDN, templates[:2])
+	dn, err := plain("base_dn", s.BaseDN)
 	if err != nil {
 		return err
 	}
 	if !strings.Contains(dn, "=") || strings.ContainsFunc(dn, control) {
 		return fault.Field("base_dn", "must be the DN of an entry such as cn=ca,dc=example,dc=com")
 	}
+	if !strings.Contains(s.BaseDN, list) && !s.attributesDiffer() {
+		return fault.Field("base_dn", "must hold {{list}}, or publish must leave out what has the attribute of something else: shards have that of the complete list")
+	}
 	return s.oneIssuer("base_dn", s.BaseDN)
+}
+
+// attributesDiffer reports whether one entry has an attribute for each thing to publish.
+func (s *Settings) attributesDiffer() bool {
+	told := record{Settings: *s}.told("").LDAP
+	used := map[string]bool{}
+	for _, what := range s.Publish {
+		attribute := told.CRL
+		switch what {
+		case shards:
+			return false // which are many
+		case delta:
+			attribute = told.DeltaCRL
+		case certificate:
+			attribute = told.CACertificate
+		}
+		name, _, _ := strings.Cut(strings.ToLower(attribute), ";")
+		if used[name] {
+			return false
+		}
+		used[name] = true
+	}
+	return true
 }
 
 // apart refuses a place where one thing would overwrite another.
 func (s *Settings) apart(field, text string) error {
-	if (len(s.Publish) > 1 || s.Publish[0] == shards) && !strings.Contains(text, "{{list}}") {
+	if (len(s.Publish) > 1 || s.Publish[0] == shards) && !strings.Contains(text, list) {
 		return fault.Field(field, "must hold {{list}}, since there is more than one thing to publish")
 	}
 	return s.oneIssuer(field, text)

@@ -81,7 +81,11 @@ func (m *mount) Manifest() (*feed.Manifest, <-chan struct{}) {
 		if err != nil {
 			return nil, m.changed
 		}
-		issuer.Lists = append(issuer.Lists, feed.List{Kind: kind, Number: parsed.Number.Int64(), SHA256: digest(content)})
+		list := feed.List{Kind: kind, Number: parsed.Number.Int64(), SHA256: digest(content)}
+		if strings.Contains(kind, "-") {
+			list.Kind, list.Shard = string(feed.Shard), kind
+		}
+		issuer.Lists = append(issuer.Lists, list)
 	}
 	return &feed.Manifest{Issuers: []feed.Issuer{issuer}, Publishers: []feed.Publisher{m.publisher}}, m.changed
 }
@@ -147,7 +151,10 @@ func publishTo(t testing.TB, publisher feed.Publisher, server daemon, credential
 	t.Helper()
 	trusted, err := os.ReadFile(server.ca)
 	require.NoError(t, err)
-	publisher.Name, publisher.CACertificates, publisher.Publish = "test", []string{string(trusted)}, []string{"complete", "delta", "certificate"}
+	publisher.Name, publisher.CACertificates = "test", []string{string(trusted)}
+	if publisher.Publish == nil {
+		publisher.Publish = []string{"complete", "delta", "certificate"}
+	}
 	m := &mount{ca: newAuthority(t), lists: map[string][]byte{}, publisher: publisher, changed: make(chan struct{}), reports: make(chan feed.ReportItem, 100)}
 	// Several hundred kilobytes: more than fits into one packet or buffer.
 	m.lists["complete"], m.lists["delta"] = m.ca.list(t, 5, 20_000), m.ca.list(t, 6, 1)
@@ -221,6 +228,24 @@ func TestPublishToOpenLDAP(t *testing.T) {
 			m.arrive(t, "complete", "delta", "certificate")
 			require.Equal(t, before, change())
 		})
+	}
+}
+
+// A shard has the attribute of the complete list, so each has an entry of its own.
+func TestPublishShardsToOpenLDAP(t *testing.T) {
+	slapd, encrypted := startSlapd(t)
+	password := config.Credential{Username: admin, PasswordFile: writeFile(t, filepath.Join(slapd.dir, "password"), adminSecret), Hosts: []string{"localhost"}}
+	m := publishTo(t, feed.Publisher{
+		Type: "ldap", URL: "ldaps://localhost:" + port(t, encrypted), Publish: []string{"complete", "shards"},
+		LDAP: feed.PublisherLDAP{BaseDN: "cn={{issuer_id}}-{{list}},ou=pki," + suffix}, Credential: "here",
+	}, slapd, password)
+	m.set("2-0", m.ca.list(t, 5, 2))
+	m.set("2-1", m.ca.list(t, 5, 3))
+	m.arrive(t, "complete", "2-0", "2-1")
+	for list, content := range m.lists {
+		if list != "delta" {
+			require.Equal(t, [][]byte{content}, slapd.attribute(t, "cn=1111-"+list+",ou=pki,"+suffix, "certificateRevocationList;binary"), list)
+		}
 	}
 }
 
