@@ -134,13 +134,15 @@ func (e *Edge) configureOnce() <-chan struct{} {
 	return changed
 }
 
-// prepare sees to the OCSP signers.
+// prepare sees to the OCSP signers, at once when the mount has other issuers.
 func (e *Edge) prepare(ctx context.Context) {
 	ticker := time.NewTicker(prepareEvery)
 	defer ticker.Stop()
 	for {
-		e.keys.Prepare(ctx, e.mirror.Snapshot())
+		snapshot, changed := e.mirror.Changed()
+		e.keys.Prepare(ctx, snapshot)
 		select {
+		case <-changed:
 		case <-ticker.C:
 		case <-ctx.Done():
 			return

@@ -299,8 +299,9 @@ func TestDraftRefuses(t *testing.T) {
 	delegated := authority(t, responder, responderKey, 0)
 	_, err = delegated.Draft(leafTemplate("a.example"), leaf)
 	require.ErrorContains(t, err, "must be a CA certificate")
-	_, err = delegated.Stream().Sign()
+	signature, err := delegated.Stream().Sign()
 	require.NoError(t, err, "a responder that is no CA can stream")
+	require.NoError(t, responder.CheckSignature(delegated.Algorithm(), nil, signature))
 }
 
 func TestStreamSignsWhatWasWritten(t *testing.T) {

@@ -149,10 +149,7 @@ func (r *RowsFile) load() (*state.Rows, Position, error) {
 	if r.end == 0 || r.end != read {
 		return nil, Position{}, fault.New(fault.NotFound, "the rows on disk are not whole")
 	}
-	rows, err := collected.Rows()
-	if err != nil {
-		return nil, Position{}, err
-	}
+	rows := collected.Rows()
 	if err := r.file.Truncate(r.end); err != nil {
 		return nil, Position{}, fault.New(fault.Unavailable, "cutting off damaged rows: %w", err)
 	}

@@ -98,11 +98,8 @@ func (m *Mirror) build(page vault.Page, asked time.Time) error {
 	if page.More {
 		return nil
 	}
-	rows, err := f.building.Rows()
+	rows := f.building.Rows()
 	f.building = nil
-	if err != nil {
-		return err
-	}
 	f.rows, f.position = rows, f.built
 	m.config.Log.Info("all rows are there", "rows", rows.Len(), "epoch", page.Epoch, "sequence", page.Sequence)
 	f.close(m.config.Log)

@@ -35,9 +35,17 @@ func order(a, b *entry) int {
 	return cmp.Compare(a.issuer, b.issuer)
 }
 
-// shardBits makes 1,024 shards: a change of one row of a million copies 32 KiB of rows
-// and 24 KiB of shards.
-const shardBits = 10
+// A set has up to 16,384 shards in groups of 128. With a million rows in it a change of
+// one copies a shard of 2 KiB, its group and the list of groups: 7 KiB; one of 8,192,
+// a page of the status feed, a third of all.
+const (
+	shardBits  = 14
+	groupBits  = 7
+	groupCount = 1 << (shardBits - groupBits)
+)
+
+// group is a part of the shards, nil where no row belongs.
+type group [1 << groupBits][]entry
 
 // shard returns where an entry belongs: FNV-1a of its serial number, since serial
 // numbers of others may be anything.
@@ -51,7 +59,7 @@ func (e *entry) shard() int {
 
 // Rows is an immutable set of rows: one for each serial number of an issuer.
 type Rows struct {
-	shards  [][]entry
+	groups  [groupCount]*group // nil: empty
 	issuers []string
 	places  map[string]uint16 // of issuers
 	count   int
@@ -59,7 +67,7 @@ type Rows struct {
 
 // NoRows returns the empty set.
 func NoRows() *Rows {
-	return &Rows{shards: make([][]entry, 1<<shardBits), places: map[string]uint16{}}
+	return &Rows{places: map[string]uint16{}}
 }
 
 // Len returns how many rows there are.
@@ -73,12 +81,34 @@ func (r *Rows) Find(issuer string, serial cert.Serial) (feed.Row, bool) {
 	}
 	wanted := entry{issuer: place}
 	copy(wanted.serial[len(wanted.serial)-len(serial):], serial)
-	shard := r.shards[wanted.shard()]
+	shard := r.shard(wanted.shard())
 	at := sort.Search(len(shard), func(i int) bool { return order(&shard[i], &wanted) >= 0 })
 	if at == len(shard) || order(&shard[at], &wanted) != 0 {
 		return feed.Row{}, false
 	}
 	return shard[at].row(issuer, serial), true
+}
+
+// shard returns a shard by its number.
+func (r *Rows) shard(number int) []entry {
+	if g := r.groups[number>>groupBits]; g != nil {
+		return g[number&(1<<groupBits-1)]
+	}
+	return nil
+}
+
+// own returns the place of a shard in a set that is being made, in a group that before
+// does not share.
+func (r *Rows) own(number int, before *Rows) *[]entry {
+	at := number >> groupBits
+	switch g := r.groups[at]; {
+	case g == nil:
+		r.groups[at] = new(group)
+	case g == before.groups[at]:
+		copied := *g
+		r.groups[at] = &copied
+	}
+	return &r.groups[at][number&(1<<groupBits-1)]
 }
 
 // With returns the set with rows put in, the last one of several for a serial number,
@@ -88,41 +118,41 @@ func (r *Rows) With(rows []feed.Row) (*Rows, error) {
 	if len(rows) == 0 {
 		return r, nil
 	}
-	next := &Rows{shards: slices.Clone(r.shards), issuers: r.issuers, places: r.places, count: r.count}
-	changes := make([]entry, len(rows))
+	copied := *r
+	next := &copied
+	changes := make([]change, len(rows))
 	for i := range rows {
-		place, err := next.place(rows[i].Issuer)
-		if err != nil {
-			return nil, err
-		}
-		if changes[i], err = pack(&rows[i], place); err != nil {
+		var err error
+		if changes[i], err = next.change(&rows[i]); err != nil {
 			return nil, err
 		}
 	}
-	for shard, own := range byShard(changes) {
-		if len(own) == 0 {
-			continue
-		}
-		slices.SortStableFunc(own, func(a, b entry) int { return order(&a, &b) })
-		before := next.shards[shard]
-		next.shards[shard] = merge(before, own)
-		next.count += len(next.shards[shard]) - len(before)
+	slices.SortStableFunc(changes, func(a, b change) int { return cmp.Or(cmp.Compare(a.shard, b.shard), order(&a.entry, &b.entry)) })
+	for len(changes) > 0 {
+		shard := changes[0].shard
+		end := sort.Search(len(changes), func(i int) bool { return changes[i].shard > shard })
+		place := next.own(shard, r)
+		merged := merge(*place, changes[:end])
+		next.count += len(merged) - len(*place)
+		*place, changes = merged, changes[end:]
 	}
 	return next, nil
 }
 
-// byShard parts entries by their shards and keeps their order.
-func byShard(changes []entry) [][]entry {
-	parts := make([][]entry, 1<<shardBits)
-	if len(changes) == 1 {
-		parts[changes[0].shard()] = changes
-		return parts
+// change is an entry that is to be put into a shard.
+type change struct {
+	shard int
+	entry entry
+}
+
+// change packs a row, whose issuer becomes known if it was not.
+func (r *Rows) change(row *feed.Row) (change, error) {
+	place, err := r.place(row.Issuer)
+	if err != nil {
+		return change{}, err
 	}
-	for i := range changes {
-		shard := changes[i].shard()
-		parts[shard] = append(parts[shard], changes[i])
-	}
-	return parts
+	packed, err := pack(row, place)
+	return change{packed.shard(), packed}, err
 }
 
 // place returns the number of an issuer, a new one if need be.
@@ -161,11 +191,11 @@ func seconds(t time.Time) uint32 { return uint32(min(max(t.Unix(), 0), math.MaxU
 
 // merge returns a sorted shard with sorted changes put in; of changes with one key the
 // last one stays.
-func merge(before, changes []entry) []entry {
+func merge(before []entry, changes []change) []entry {
 	merged := make([]entry, 0, len(before)+len(changes))
 	for i := range changes {
-		change := &changes[i]
-		if i < len(changes)-1 && order(change, &changes[i+1]) == 0 {
+		change := &changes[i].entry
+		if i < len(changes)-1 && order(change, &changes[i+1].entry) == 0 {
 			continue
 		}
 		at := sort.Search(len(before), func(i int) bool { return order(&before[i], change) >= 0 })
@@ -186,8 +216,10 @@ func merge(before, changes []entry) []entry {
 func (r *Rows) Without(ended time.Time) *Rows {
 	limit := seconds(ended)
 	gone := func(e entry) bool { return e.notAfter < limit }
-	next := &Rows{shards: slices.Clone(r.shards), issuers: r.issuers, places: r.places}
-	for i, shard := range r.shards {
+	next := &Rows{issuers: r.issuers, places: r.places}
+	next.groups = r.groups
+	for number := range 1 << shardBits {
+		shard := r.shard(number)
 		if slices.ContainsFunc(shard, gone) {
 			kept := make([]entry, 0, len(shard))
 			for _, e := range shard {
@@ -195,9 +227,10 @@ func (r *Rows) Without(ended time.Time) *Rows {
 					kept = append(kept, e)
 				}
 			}
-			next.shards[i] = slices.Clip(kept)
+			shard = slices.Clone(kept)
+			*next.own(number, r) = shard
 		}
-		next.count += len(next.shards[i])
+		next.count += len(shard)
 	}
 	return next
 }
@@ -205,7 +238,8 @@ func (r *Rows) Without(ended time.Time) *Rows {
 // All yields every row, in no order that means anything.
 func (r *Rows) All() iter.Seq[feed.Row] {
 	return func(yield func(feed.Row) bool) {
-		for _, shard := range r.shards {
+		for number := range 1 << shardBits {
+			shard := r.shard(number)
 			for i := range shard {
 				serial := cert.Serial(bytes.TrimLeft(shard[i].serial[:], "\x00"))
 				if !yield(shard[i].row(r.issuers[shard[i].issuer], serial)) {
