@@ -107,6 +107,7 @@ func (e *Edge) Run(ctx context.Context) error {
 	err := serveUntil(ctx, e.listener, e.handler, e.config.Settings.Listen, e.config.Log)
 	stop()
 	group.Wait()
+	e.keys.Close()
 	e.config.Log.Info("ended")
 	return err
 }

@@ -42,6 +42,7 @@ type Keys struct {
 	current atomic.Pointer[map[string]*delegate] // by issuer id; never changed in place
 	retry   map[string]attempt                   // of Prepare alone
 	loaded  map[string]bool                      // issuers whose record was looked for
+	inventory
 }
 
 // delegate is a signer with what it was made of. It does not change.
@@ -100,6 +101,9 @@ func (k *Keys) NotAfter(issuer string) time.Time {
 	return time.Time{}
 }
 
+// Close gives up the store of keys. Nothing is signed any more.
+func (k *Keys) Close() { k.config.Store.Close() }
+
 // set makes d the signer of an issuer; nil takes it away.
 func (k *Keys) set(issuer string, d *delegate) {
 	next := map[string]*delegate{}
@@ -140,6 +144,7 @@ func (k *Keys) Prepare(ctx context.Context, snapshot *state.Snapshot) {
 		k.retry[issuer.ID] = attempt{failed, now.Add(pause)}
 		k.config.Log.Warn("no new OCSP signer", "issuer", issuer.ID, "retry_in", pause, "error", err)
 	}
+	k.sweep(ctx, snapshot)
 }
 
 // forget drops the signer of an issuer that is gone, and its key.
@@ -156,7 +161,7 @@ func (k *Keys) forget(ctx context.Context, issuer string) {
 }
 
 func (k *Keys) drop(ctx context.Context, d *delegate) {
-	if err := k.config.Store.Drop(ctx, d.reference); err != nil {
+	if err := k.destroy(ctx, d.reference); err != nil {
 		k.config.Log.Warn("a former OCSP signer's key stays where it is", "serial", d.serial.String(), "error", err)
 	}
 }
@@ -208,20 +213,21 @@ func (d *delegate) fresh(now time.Time, ca *x509.Certificate) bool {
 	return now.Before(due) || d.usable(now) && !d.notAfter.Before(ca.NotAfter)
 }
 
-// renew makes a key, has it certified, and uses it.
+// renew makes a key, has it certified, records it and uses it.
 //
-// Killed after certifying: the ledger has a certificate whose key nobody uses.
+// Killed before the record: the ledger may have a certificate whose key nobody uses,
+// and the inventory has the key. Killed after it: the next process begins with it.
 func (k *Keys) renew(ctx context.Context, issuer *state.Issuer, before *delegate) error {
-	key, reference, err := k.config.Store.Make(ctx)
+	key, reference, err := k.config.Store.Make(ctx, func(reference string) { k.announce(reference, issuer.ID) })
+	used := false
+	defer func() {
+		if !used && reference != "" {
+			_ = k.destroy(context.WithoutCancel(ctx), reference) // the error that led here says more; sweep tries again
+		}
+	}()
 	if err != nil {
 		return fmt.Errorf("making a key: %w", err)
 	}
-	used := false
-	defer func() {
-		if !used {
-			_ = k.config.Store.Drop(context.WithoutCancel(ctx), reference) // the error that led here says more
-		}
-	}()
 	csr, err := sign.Request(&x509.CertificateRequest{}, key)
 	if err != nil {
 		return fmt.Errorf("making a request: %w", err)
@@ -242,6 +248,10 @@ func (k *Keys) renew(ctx context.Context, issuer *state.Issuer, before *delegate
 	if !now.Before(next.notAfter) {
 		return fault.New(fault.Conflict, "the new certificate %s has ended already: compare the clocks", next.serial)
 	}
+	if err := k.config.Folder.Write(recordName(issuer.ID), record{certificate.Raw, reference}); err != nil {
+		// It signs all the same; after a restart there will be another one.
+		k.config.Log.Error("the OCSP signer is not on disk", "issuer", issuer.ID, "error", err)
+	}
 	next.before = before
 	if before != nil && before.before != nil {
 		k.drop(ctx, before.before)
@@ -252,10 +262,6 @@ func (k *Keys) renew(ctx context.Context, issuer *state.Issuer, before *delegate
 	k.set(issuer.ID, next)
 	used = true
 	k.config.Log.Info("OCSP signer certified", "issuer", issuer.ID, "serial", next.serial.String(), "not_after", next.notAfter)
-	if err := k.config.Folder.Write(recordName(issuer.ID), record{certificate.Raw, reference}); err != nil {
-		// It signs all the same; after a restart there will be another one.
-		k.config.Log.Error("the OCSP signer is not on disk", "issuer", issuer.ID, "error", err)
-	}
 	return nil
 }
 

@@ -30,6 +30,7 @@ type bench struct {
 	t        testing.TB
 	mount    *edgemount.Mount
 	folder   *disk.Folder
+	dir      string // of folder
 	store    signer.Store
 	snapshot *state.Snapshot
 	now      time.Time
@@ -40,9 +41,11 @@ func newBench(t testing.TB, settings config.Signer) *bench {
 	b := &bench{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	b.mount = edgemount.New(t, b.Now)
 	var err error
-	b.folder, err = disk.Open(t.TempDir())
+	b.dir = t.TempDir()
+	b.folder, err = disk.Open(b.dir)
 	require.NoError(t, err)
 	b.store = signer.NewStore(settings, "edge-1", b.Now)
+	t.Cleanup(b.store.Close)
 	b.snapshot = &state.Snapshot{
 		Issuers: []*state.Issuer{{ID: edgemount.Issuer, Certificate: b.mount.CA, OCSP: true}}, Rows: state.NoRows(),
 	}
@@ -231,7 +234,7 @@ func TestToken_PINFileThatOthersReadIsRefused(t *testing.T) {
 	require.NoError(t, os.WriteFile(pin, []byte("1234"), 0o600))
 	require.NoError(t, os.Chmod(pin, 0o644))
 	store := signer.NewStore(config.Signer{Key: config.KeyInToken, PKCS11: config.PKCS11{Module: "/m", TokenLabel: "x", PINFile: pin}}, "e", time.Now)
-	_, _, err := store.Make(t.Context())
+	_, _, err := store.Make(t.Context(), func(string) { t.Error("nothing is made") })
 	require.ErrorContains(t, err, "can be read by others")
 	require.NotContains(t, err.Error(), "1234")
 }

@@ -21,13 +21,16 @@ import (
 
 // Store is where keys live. Each key is ECDSA on P-256.
 type Store interface {
-	// Make makes a key and returns what Find finds it by.
-	Make(ctx context.Context) (key crypto.Signer, reference string, err error)
+	// Make makes a key and returns what Find finds it by. A reference to one that outlives
+	// the process, and does not hold the key, is announced before it is made.
+	Make(ctx context.Context, announce func(reference string)) (key crypto.Signer, reference string, err error)
 	// Find returns a key that was made, compared with its public key: NotFound when it is
 	// not there any more, Unavailable when that cannot be told.
 	Find(ctx context.Context, reference string, pub crypto.PublicKey) (crypto.Signer, error)
 	// Drop destroys a key. One that is not there is no error.
 	Drop(ctx context.Context, reference string) error
+	// Close gives up what Make and Find have opened. Their keys sign no more.
+	Close()
 }
 
 // NewStore returns the store that a checked configuration names. It touches nothing
@@ -45,7 +48,7 @@ func NewStore(settings config.Signer, name string, now func() time.Time) Store {
 // memory keeps keys in the signer that uses them and nowhere else.
 type memory struct{}
 
-func (memory) Make(context.Context) (crypto.Signer, string, error) {
+func (memory) Make(context.Context, func(string)) (crypto.Signer, string, error) {
 	key, err := cert.GenerateKey(cert.P256)
 	return key, "", err
 }
@@ -56,10 +59,12 @@ func (memory) Find(context.Context, string, crypto.PublicKey) (crypto.Signer, er
 
 func (memory) Drop(context.Context, string) error { return nil }
 
+func (memory) Close() {}
+
 // file keeps keys in the references, which the record of a signer holds.
 type file struct{}
 
-func (file) Make(context.Context) (crypto.Signer, string, error) {
+func (file) Make(context.Context, func(string)) (crypto.Signer, string, error) {
 	key, err := cert.GenerateKey(cert.P256)
 	if err != nil {
 		return nil, "", err
@@ -88,6 +93,8 @@ func (file) Find(_ context.Context, reference string, pub crypto.PublicKey) (cry
 }
 
 func (file) Drop(context.Context, string) error { return nil } // the next record is in its place
+
+func (file) Close() {}
 
 // token keeps keys in a PKCS#11 token.
 type token struct {
@@ -142,7 +149,7 @@ func readPIN(path string) (string, error) {
 	return pin, nil
 }
 
-func (t *token) Make(ctx context.Context) (crypto.Signer, string, error) {
+func (t *token) Make(ctx context.Context, announce func(reference string)) (crypto.Signer, string, error) {
 	opened, err := t.connect(ctx)
 	if err != nil {
 		return nil, "", err
@@ -150,8 +157,10 @@ func (t *token) Make(ctx context.Context) (crypto.Signer, string, error) {
 	chance := make([]byte, 16)
 	_, _ = rand.Read(chance) // never fails
 	id := append([]byte(t.prefix), chance...)
+	reference := hex.EncodeToString(id)
+	announce(reference)
 	key, _, err := opened.Generate(ctx, cert.P256, id, t.prefix+"ocsp")
-	return key, hex.EncodeToString(id), err
+	return key, reference, err
 }
 
 func (t *token) Find(ctx context.Context, reference string, pub crypto.PublicKey) (crypto.Signer, error) {
@@ -180,6 +189,15 @@ func (t *token) Drop(ctx context.Context, reference string) error {
 		return err
 	}
 	return nil
+}
+
+func (t *token) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open != nil {
+		t.open.Close()
+		t.open = nil
+	}
 }
 
 // id returns the CKA_ID that a reference names. One without the edge's prefix is no
