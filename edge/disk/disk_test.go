@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,11 +111,60 @@ func TestCrash1_KilledWhileReplacing(t *testing.T) {
 	}
 }
 
+// putList keeps a list that nobody refuses.
+func putList(folder *disk.Folder, content []byte) (digest string, err error) {
+	sum := sha256.Sum256(content)
+	digest = hex.EncodeToString(sum[:])
+	write := func(w io.Writer) error { _, err := w.Write(content); return err }
+	return digest, folder.PutList(digest, write, func([]byte) error { return nil })
+}
+
+func TestList_IsKeptWhenItIsAccepted(t *testing.T) {
+	dir := t.TempDir()
+	folder := open(t, dir)
+	content := []byte("a list")
+	sum := sha256.Sum256(content)
+	digest := hex.EncodeToString(sum[:])
+	write := func(w io.Writer) error { _, err := w.Write(content); return err }
+	refusal := fault.New(fault.Conflict, "not this one")
+	for name, put := range map[string]struct {
+		digest string
+		write  func(io.Writer) error
+		want   error
+	}{
+		"refused":   {digest, write, refusal},
+		"cut short": {digest, func(io.Writer) error { return refusal }, refusal},
+	} {
+		seen := false
+		err := folder.PutList(put.digest, put.write, func(der []byte) error {
+			require.Equal(t, content, der, name)
+			seen = true
+			return refusal
+		})
+		require.Equal(t, put.want, err, name)
+		require.Equal(t, name == "refused", seen, name)
+	}
+	other := strings.Repeat("00", sha256.Size)
+	err := folder.PutList(other, write, func([]byte) error { return nil })
+	require.True(t, fault.Is(err, fault.Invalid), "%v", err)
+	err = folder.PutList("../held", write, func([]byte) error { return nil })
+	require.True(t, fault.Is(err, fault.Invalid), "%v", err)
+	left, err := os.ReadDir(filepath.Join(dir, "lists"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+
+	require.NoError(t, folder.PutList(digest, write, func(der []byte) error {
+		require.Equal(t, content, der)
+		return nil
+	}))
+	require.True(t, folder.HasList(digest))
+}
+
 func TestList_IsFoundByItsHash(t *testing.T) {
 	dir := t.TempDir()
 	folder := open(t, dir)
 	content := []byte("a list")
-	digest, err := folder.PutList(content)
+	digest, err := putList(folder, content)
 	require.NoError(t, err)
 	sum := sha256.Sum256(content)
 	require.Equal(t, hex.EncodeToString(sum[:]), digest)
@@ -139,7 +189,7 @@ func TestCrash1_DamagedListIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	folder := open(t, dir)
 	content := []byte("a list of revoked certificates")
-	digest, err := folder.PutList(content)
+	digest, err := putList(folder, content)
 	require.NoError(t, err)
 	for at := range content {
 		for _, damaged := range [][]byte{content[:at], flip(content, at)} {

@@ -82,9 +82,9 @@ func (f *Folder) Close() error { return f.lock.Close() }
 //
 // Killed before the rename: the old file, and one more that Open removes. Killed
 // after it: the new file, or the old one when the machine lost the rename.
-func (f *Folder) replace(name string, write func(io.Writer) error) error {
+func (f *Folder) replace(name string, write func(*os.File) error) error {
 	path := filepath.Join(f.path, name)
-	file, err := os.OpenFile(path+unfinished, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(path+unfinished, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
 		return fault.New(fault.Unavailable, "writing %s: %w", name, err)
 	}
@@ -133,7 +133,7 @@ func (f *Folder) Write(name string, record any) error {
 		return fmt.Errorf("encoding record %s: %w", name, err)
 	}
 	digest := sha256.Sum256(content)
-	return f.replace(file, func(w io.Writer) error {
+	return f.replace(file, func(w *os.File) error {
 		_, err := fmt.Fprintf(w, "%x\n%s\n", digest, content)
 		return err
 	})

@@ -1,12 +1,13 @@
 package disk
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"syscall"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
@@ -20,14 +21,53 @@ func (f *Folder) listPath(digest string) (string, error) {
 	return filepath.Join(f.path, listsName, digest), nil
 }
 
-// PutList keeps a list and returns its SHA-256 in hexadecimal, under which it is found.
-func (f *Folder) PutList(content []byte) (string, error) {
-	sum := sha256.Sum256(content)
-	digest := hex.EncodeToString(sum[:])
-	return digest, f.replace(filepath.Join(listsName, digest), func(w io.Writer) error {
-		_, err := io.Copy(w, bytes.NewReader(content))
+// PutList keeps a list of a SHA-256 in hexadecimal. write writes its octets, which go to
+// disk as they come, and accept looks at all of them: mapped, not read, since a list
+// may be larger than everything else an edge has in memory. Errors of either are
+// returned as they are, and an error leaves the lists as they were: Invalid when the
+// hash does not fit.
+func (f *Folder) PutList(digest string, write func(io.Writer) error, accept func(der []byte) error) error {
+	if _, err := f.listPath(digest); err != nil {
 		return err
+	}
+	var refused error
+	err := f.replace(filepath.Join(listsName, digest), func(file *os.File) error {
+		hash := sha256.New()
+		if refused = write(io.MultiWriter(file, hash)); refused != nil {
+			return refused
+		}
+		if hex.EncodeToString(hash.Sum(nil)) != digest {
+			refused = fault.New(fault.Invalid, "the list has another hash than announced")
+			return refused
+		}
+		return mapped(file, func(der []byte) error {
+			refused = accept(der)
+			return refused
+		})
 	})
+	if refused != nil {
+		return refused
+	}
+	return err
+}
+
+// mapped calls work with the content of a file, which ends with the call. A disk that
+// fails meanwhile is a panic, not the end of the process.
+func mapped(file *os.File, work func(content []byte) error) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() == 0 {
+		return work(nil)
+	}
+	content, err := syscall.Mmap(int(file.Fd()), 0, int(info.Size()), syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = syscall.Munmap(content) }() // fails for what is not mapped only
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	return work(content)
 }
 
 // OpenList opens a list for reading. NotFound when there is none. It may be called at

@@ -187,7 +187,7 @@ func (r *RowsFile) Close() error { return r.file.Close() }
 
 // WriteRows writes all rows anew, in place of the file that was there, and opens it.
 func (f *Folder) WriteRows(position Position, rows *state.Rows) (*RowsFile, error) {
-	if err := f.replace(rowsName, func(w io.Writer) error { return writeRows(w, position, rows) }); err != nil {
+	if err := f.replace(rowsName, func(w *os.File) error { return writeRows(w, position, rows) }); err != nil {
 		return nil, err
 	}
 	file, err := os.OpenFile(filepath.Join(f.path, rowsName), os.O_RDWR, 0)

@@ -3,10 +3,9 @@ package mirror
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
+	"io"
 	"math/big"
 	"time"
 
@@ -18,26 +17,24 @@ import (
 	"vault-plugin-secrets-enterprise-pki/edge/state"
 )
 
-// download fetches the octets of a list, no more of them than were announced.
-func (m *Mirror) download(ctx context.Context, issuer string, wanted *state.List) ([]byte, error) {
-	der := make([]byte, 0, wanted.Size)
+// download writes the octets of a list, no more of them than were announced.
+func (m *Mirror) download(ctx context.Context, issuer string, wanted *state.List, w io.Writer) error {
+	left := wanted.Size
 	for index := 0; ; index++ {
 		part, last, err := m.config.Client.Chunk(ctx, issuer, wanted.Name(), wanted.Number, index)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if int64(len(der)+len(part)) > wanted.Size || len(part) == 0 {
-			return nil, fault.New(fault.Invalid, "the list has another length than announced")
+		if left -= int64(len(part)); left < 0 || len(part) == 0 {
+			return fault.New(fault.Invalid, "the list has another length than announced")
 		}
-		if der = append(der, part...); last {
-			break
+		if _, err := w.Write(part); err != nil {
+			return fault.New(fault.Unavailable, "writing a list: %w", err)
+		}
+		if last {
+			return nil
 		}
 	}
-	digest := sha256.Sum256(der)
-	if hex.EncodeToString(digest[:]) != wanted.SHA256 {
-		return nil, fault.New(fault.Invalid, "the list has another hash than announced")
-	}
-	return der, nil
 }
 
 // deltaIndicator is the OID of the extension deltaCRLIndicator.

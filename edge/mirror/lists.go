@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -94,14 +95,10 @@ func (m *Mirror) replaceList(ctx context.Context, issuer *state.Issuer, wanted *
 			return fault.New(fault.Conflict, "number %d is served until %s", old.Number, old.NextUpdate.UTC().Format(time.RFC3339))
 		}
 	}
-	der, err := m.download(ctx, issuer.ID, wanted)
+	err := m.config.Folder.PutList(wanted.SHA256,
+		func(w io.Writer) error { return m.download(ctx, issuer.ID, wanted, w) },
+		func(der []byte) error { return verify(der, wanted, issuer.Certificate) })
 	if err != nil {
-		return err
-	}
-	if err := verify(der, wanted, issuer.Certificate); err != nil {
-		return err
-	}
-	if _, err := m.config.Folder.PutList(der); err != nil {
 		return err
 	}
 	m.changeIssuers(func(next *state.Snapshot) { next.Issuers = withList(next.Issuers, issuer.ID, *wanted) })

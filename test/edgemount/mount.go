@@ -13,9 +13,11 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/pem"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -187,6 +189,30 @@ func (m *Mount) Revoke(serial cert.Serial, reason cert.Reason) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.add(feed.Row{Serial: serial, State: feed.Revoked, Reason: reason, RevokedAt: m.now().Truncate(time.Second)})
+}
+
+// RevokeAll puts the revocation of every certificate into the feed and returns their
+// serial numbers.
+func (m *Mount) RevokeAll(reason cert.Reason) []cert.Serial {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := map[cert.Serial]bool{}
+	for i := range m.rows {
+		known[m.rows[i].Serial] = true
+	}
+	serials := slices.Collect(maps.Keys(known))
+	at := m.now().Truncate(time.Second)
+	for _, serial := range serials {
+		m.add(feed.Row{Serial: serial, State: feed.Revoked, Reason: reason, RevokedAt: at})
+	}
+	return serials
+}
+
+// Sequence returns the sequence number of the newest row.
+func (m *Mount) Sequence() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return int(m.manifest.Sequence)
 }
 
 func (m *Mount) add(row feed.Row) {

@@ -21,12 +21,14 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/test/edgemount"
 )
 
 // maxResident is what an edge may take with a million certificates, in octets.
 const maxResident = 150 << 20
 
-// A million certificates, then changes of them: the whole process stays small.
+// A million certificates, changes of them, then all revoked and on one list: the whole
+// process stays small.
 func TestMillionCertificatesFit(t *testing.T) {
 	f := startFront(t)
 	const million = 1_000_000
@@ -36,6 +38,13 @@ func TestMillionCertificatesFit(t *testing.T) {
 		f.mount.Fill(1000)
 	}
 	f.waitRows(t, million+20_000)
+	t.Logf("resident: %d MiB now, %d MiB at most, before they are revoked", f.resident(t, "VmRSS")>>20, f.resident(t, "VmHWM")>>20)
+	list := f.mount.List(t, 18, f.mount.RevokeAll(cert.Superseded)...)
+	require.Eventually(t, func() bool {
+		_, body := f.get(t, "/crl/"+edgemount.IssuerName+".crl", nil)
+		return bytes.Equal(body, list)
+	}, 2*time.Minute, 100*time.Millisecond)
+	f.waitMetric(t, "pki_edge_feed_sequence", f.mount.Sequence())
 	peak := f.resident(t, "VmHWM")
 	t.Logf("resident: %d MiB now, %d MiB at most", f.resident(t, "VmRSS")>>20, peak>>20)
 	require.Less(t, peak, maxResident)
@@ -44,16 +53,22 @@ func TestMillionCertificatesFit(t *testing.T) {
 // waitRows waits until the edge knows so many certificates beside its own.
 func (f front) waitRows(t testing.TB, count int) {
 	t.Helper()
-	rows := regexp.MustCompile(`(?m)^pki_edge_rows (\d+)$`)
+	f.waitMetric(t, "pki_edge_rows", count)
+}
+
+// waitMetric waits until a metric without labels has reached a number.
+func (f front) waitMetric(t testing.TB, name string, least int) {
+	t.Helper()
+	line := regexp.MustCompile(`(?m)^` + name + ` (\d+)$`)
 	require.Eventually(t, func() bool {
 		_, body := f.get(t, "/metrics", nil)
-		found := rows.FindSubmatch(body)
+		found := line.FindSubmatch(body)
 		if found == nil {
 			return false
 		}
-		known, err := strconv.Atoi(string(found[1]))
+		seen, err := strconv.Atoi(string(found[1]))
 		require.NoError(t, err)
-		return known >= count
+		return seen >= least
 	}, 2*time.Minute, 100*time.Millisecond)
 }
 
