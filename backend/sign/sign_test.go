@@ -206,6 +206,10 @@ func (f faulty) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte
 func TestHSM1_FaultySignersYieldNothing(t *testing.T) {
 	good := key(t, cert.P256)
 	certificate := root(t, good, 0, nil).Certificate()
+	draft, err := root(t, key(t, cert.P256), 0, nil).Draft(leafTemplate("ocsp.example"), good.Public())
+	require.NoError(t, err)
+	responder, err := draft.Sign()
+	require.NoError(t, err)
 	other := key(t, cert.P256)
 	gone := fault.New(fault.Unavailable, "token is gone")
 	for name, test := range map[string]struct {
@@ -232,6 +236,9 @@ func TestHSM1_FaultySignersYieldNothing(t *testing.T) {
 			require.Equal(t, test.kind, fault.KindOf(err), err)
 			_, err = draft.Sign()
 			require.Equal(t, fault.Conflict, fault.KindOf(err), "a failed draft stays redeemed")
+
+			_, err = authority(t, responder, faulty{good, test.sign}, 0).Stream().Sign()
+			require.Equal(t, test.kind, fault.KindOf(err), "a responder's key in a token is no better: %v", err)
 
 			_, err = sign.Request(&x509.CertificateRequest{}, faulty{good, test.sign})
 			require.Error(t, err)
