@@ -178,15 +178,20 @@ func urgent(reason cert.Reason) bool {
 func (p *publication) wait(now time.Time, delay time.Duration) (left time.Duration, done bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case !p.agenda.dirty:
+	if !p.agenda.dirty {
 		p.agenda.waiting = false
 		return 0, true
-	case p.agenda.urgent || p.agenda.attempted.IsZero():
-		return 0, false
+	}
+	return p.agenda.left(now, delay), false
+}
+
+// left returns how long the next rebuild may wait, 0 or less for not at all.
+func (a *agenda) left(now time.Time, delay time.Duration) time.Duration {
+	if a.urgent || a.attempted.IsZero() {
+		return 0
 	}
 	// The upper bound holds when the clock was set back.
-	return min(p.agenda.attempted.Add(delay).Sub(now), delay), false
+	return min(a.attempted.Add(delay).Sub(now), delay)
 }
 
 // signOff notes that no goroutine sees to the agenda any more.

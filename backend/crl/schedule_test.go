@@ -246,3 +246,22 @@ func TestTick_FindsRevocationsThatACrashForgot(t *testing.T) {
 		again.Close()
 	}
 }
+
+// A suspension keeps its date and its place on the list when it becomes final: only the
+// sequence number tells that the list has the wrong reason.
+func TestTick_FindsReasonsThatACrashForgot(t *testing.T) {
+	now := &clock{now: noon}
+	m := newMount(t, now.Now)
+	leaf := m.issue(t, nil, noon.AddDate(1, 0, 0))
+	m.revokeOne(t, leaf.serial, cert.CertificateHold)
+	now.move(time.Minute)
+	m.rebuild(t)
+	now.move(time.Minute)
+	m.revokeOne(t, leaf.serial, cert.KeyCompromise)
+	next := m.restart(m.store)
+	defer next.Close()
+	require.NoError(t, next.Tick(t.Context()))
+	list, _ := m.read(t, next)
+	require.Len(t, list.RevokedCertificateEntries, 1)
+	require.EqualValues(t, cert.KeyCompromise, list.RevokedCertificateEntries[0].ReasonCode)
+}

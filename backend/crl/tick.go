@@ -96,8 +96,8 @@ func (s *Service) shardsDue(ctx context.Context, p *publication, r *rules) (bool
 }
 
 // behind reports, once after the start, whether the list lacks what the ledger
-// knows: a revocation that was recorded just before a crash. With deltas, the next of
-// those tells of it.
+// knows: a revocation, the end of a suspension or its change into a final revocation
+// that was recorded just before a crash. With deltas, the next of those tells of it.
 func (s *Service) behind(ctx context.Context, p *publication, r *rules, head Head) (bool, error) {
 	if p.settled() || r.deltas() {
 		return false, nil
@@ -108,6 +108,7 @@ func (s *Service) behind(ctx context.Context, p *publication, r *rules, head Hea
 		if err != nil {
 			return false, fmt.Errorf("finding the CA of issuer %s: %w", p.issuer, err)
 		}
+		reached := s.config.Ledger.Sequence() // see task.ahead
 		rows, err := s.config.Ledger.Revoked(p.issuer)
 		if err != nil {
 			return false, fmt.Errorf("reading revoked certificates of issuer %s: %w", p.issuer, err)
@@ -116,7 +117,7 @@ func (s *Service) behind(ctx context.Context, p *publication, r *rules, head Hea
 		for row := range rows {
 			switch {
 			case row.Serial == own:
-			case !row.RevokedAt.Before(head.ThisUpdate):
+			case row.Sequence > head.Through || head.Through > reached || !row.RevokedAt.Before(head.ThisUpdate):
 				return true, nil
 			case !row.NotAfter.Before(head.ThisUpdate): // others may have left the list
 				count++

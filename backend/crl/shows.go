@@ -1,0 +1,68 @@
+package crl
+
+import (
+	"context"
+	"time"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+)
+
+// Shows says which list tells what became of a certificate.
+type Shows struct {
+	// Number is that of the list; while it is not made, the least that it can have. 0:
+	// no list will tell, see Settings.Disable.
+	Number int64
+	// Due is when the list is made; zero: it is there.
+	Due time.Time
+}
+
+// Shows says which list of an issuer tells what became of a certificate, for a reason:
+// the newest complete list, or the newest delta, or the one of them that is made next.
+// It decides as Revoked does, and costs no storage operation once the heads were read.
+func (s *Service) Shows(ctx context.Context, issuer string, serial cert.Serial, reason cert.Reason) (Shows, error) {
+	r, err := s.rules(ctx)
+	if err != nil || r.settings.Disable {
+		return Shows{}, err
+	}
+	row, found, err := s.config.Ledger.Row(serial)
+	found = found && err == nil // until the ledger is loaded no list can be told to have it
+	reached := s.config.Ledger.Sequence()
+	next, delay := Complete, r.delay
+	kinds := []Kind{Complete}
+	if r.deltas() {
+		kinds = append(kinds, Delta)
+		if !urgent(reason) {
+			next, delay = Delta, r.interval
+		}
+	}
+	now := s.config.Now()
+	least := now.Unix() // numbers follow the clock, so that one restored from a backup does not repeat
+	for _, kind := range kinds {
+		head, err := s.head(ctx, issuer, kind)
+		if err != nil {
+			return Shows{}, err
+		}
+		if head == nil {
+			continue
+		}
+		if found && row.Sequence <= head.Through && head.Through <= reached {
+			return Shows{Number: head.Number}, nil
+		}
+		least = max(least, head.Number+1) // a delta shares the numbers of the complete list
+	}
+	due := now
+	if p := s.find(issuer, next); p != nil && !urgent(reason) {
+		due = p.due(now, delay)
+	}
+	return Shows{Number: least, Due: due}, nil
+}
+
+// due returns when the list is made that has every change noted so far.
+func (p *publication) due(now time.Time, delay time.Duration) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.agenda.dirty {
+		return now // it is being made
+	}
+	return now.Add(max(p.agenda.left(now, delay), 0))
+}
