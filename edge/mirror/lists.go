@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -13,8 +14,13 @@ import (
 	"vault-plugin-secrets-enterprise-pki/edge/state"
 )
 
-// heldRecord is the name of the record of what is held beside the rows.
-const heldRecord = "held"
+const (
+	// heldRecord is the name of the record of what is held beside the rows.
+	heldRecord = "held"
+	// showEvery is how long lists that were fetched wait for others at most: the record
+	// names all that are held, and is written before any is shown.
+	showEvery = time.Second
+)
 
 // held is the record: what the mount said last, and the lists that are on disk.
 type held struct {
@@ -25,7 +31,6 @@ type held struct {
 // fetchWhenWoken fetches lists when the manifest has changed, and again while that
 // fails.
 func (m *Mirror) fetchWhenWoken(ctx context.Context) {
-	var kept map[string]bool
 	failed := 0
 	for {
 		var again <-chan time.Time
@@ -52,12 +57,17 @@ func (m *Mirror) fetchWhenWoken(ctx context.Context) {
 			m.config.Log.Info("all lists are there again")
 			failed = 0
 		}
-		kept = m.hold(kept)
 	}
 }
 
-// fetch fetches every list that differs from the one that is held. One that fails does
-// not keep the others.
+// fetched is a list that is on disk and not yet shown.
+type fetched struct {
+	issuer string // id
+	list   state.List
+}
+
+// fetch fetches every list that differs from the one that is held, and shows what there
+// is once a second. One that fails does not keep the others.
 func (m *Mirror) fetch(ctx context.Context) error {
 	manifest := m.Snapshot().Manifest
 	wanted, err := state.ReadIssuers(&manifest)
@@ -65,45 +75,54 @@ func (m *Mirror) fetch(ctx context.Context) error {
 		return err
 	}
 	var failures []error
+	var lists []fetched
+	shown := m.config.Now()
 	for _, issuer := range wanted {
 		for k := range issuer.Lists {
 			if ctx.Err() != nil {
-				return ctx.Err()
+				break
 			}
 			list := &issuer.Lists[k]
-			if err := m.replaceList(ctx, issuer, list); err != nil {
+			switch isNew, err := m.fetchList(ctx, issuer, list); {
+			case err != nil:
 				failures = append(failures, fmt.Errorf("fetching list %s, number %d, of issuer %s: %w", list.Name(), list.Number, issuer.ID, err))
+			case isNew:
+				lists = append(lists, fetched{issuer.ID, *list})
+			}
+			if now := m.config.Now(); len(lists) > 0 && now.Sub(shown) >= showEvery {
+				m.hold(lists)
+				lists, shown = nil, now
 			}
 		}
 	}
+	m.hold(lists)
 	return errors.Join(failures...)
 }
 
-// replaceList fetches one list unless it is held.
-func (m *Mirror) replaceList(ctx context.Context, issuer *state.Issuer, wanted *state.List) error {
+// fetchList fetches one list unless it is held, and reports whether it is new.
+func (m *Mirror) fetchList(ctx context.Context, issuer *state.Issuer, wanted *state.List) (isNew bool, err error) {
 	before := m.Snapshot().ByID(issuer.ID)
 	if before == nil {
-		return nil // gone meanwhile
+		return false, nil // gone meanwhile
 	}
 	if old := before.Find(wanted.Name()); old != nil {
 		if old.SHA256 == wanted.SHA256 {
-			return nil
+			return false, nil
 		}
 		if wanted.Number < old.Number && m.config.Now().Before(old.NextUpdate) {
 			// Relying parties that saw the higher number would have to take the lower one
 			// for a replay (RFC 5280 section 5.2.3), whatever the mount was restored from.
-			return fault.New(fault.Conflict, "number %d is served until %s", old.Number, old.NextUpdate.UTC().Format(time.RFC3339))
+			return false, fault.New(fault.Conflict, "number %d is served until %s", old.Number, old.NextUpdate.UTC().Format(time.RFC3339))
 		}
 	}
-	err := m.config.Folder.PutList(wanted.SHA256,
+	err = m.config.Folder.PutList(wanted.SHA256,
 		func(w io.Writer) error { return m.download(ctx, issuer.ID, wanted, w) },
 		func(der []byte) error { return verify(der, wanted, issuer.Certificate) })
 	if err != nil {
-		return err
+		return false, err
 	}
-	m.changeIssuers(func(next *state.Snapshot) { next.Issuers = withList(next.Issuers, issuer.ID, *wanted) })
 	m.config.Log.Info("list fetched", "issuer", issuer.ID, "list", wanted.Name(), "number", wanted.Number, "octets", wanted.Size)
-	return nil
+	return true, nil
 }
 
 // withList returns issuers with one list put in.
@@ -125,34 +144,55 @@ func withList(issuers []*state.Issuer, id string, list state.List) []*state.Issu
 	return next
 }
 
-// hold writes down what is held, and removes the lists that neither this snapshot nor
-// the one before at this place names: a request may be about to open one of those.
+// hold writes down what is held, lists that were fetched included, and only then shows
+// those: what was served once is served after a restart. It removes the lists that
+// neither this record nor the one before names: a request may be about to open one of
+// those.
 //
-// Killed in between: the record names the lists of before, all of which are there.
-func (m *Mirror) hold(before map[string]bool) map[string]bool {
+// Killed in between: the record names the lists of before, or those that were fetched,
+// all of which are there.
+func (m *Mirror) hold(lists []fetched) {
 	snapshot := m.Snapshot()
 	record := held{Manifest: snapshot.Manifest, Lists: map[string][]state.List{}}
-	named := map[string]bool{}
-	for _, issuer := range snapshot.Issuers {
+	for _, issuer := range withLists(snapshot.Issuers, lists) {
 		record.Lists[issuer.ID] = issuer.Lists
-		for k := range issuer.Lists {
-			named[issuer.Lists[k].SHA256] = true
-		}
 	}
-	if err := m.config.Folder.Write(heldRecord, record); err != nil {
+	err := m.config.Folder.Write(heldRecord, record)
+	if err != nil {
 		m.config.Log.Error("what is held is not on disk", "error", err)
-		return before // the record there names lists that must stay
 	}
-	keep := map[string]bool{}
-	for _, names := range []map[string]bool{named, before} {
-		for name := range names {
-			keep[name] = true
-		}
+	if len(lists) > 0 {
+		m.changeIssuers(func(next *state.Snapshot) { next.Issuers = withLists(next.Issuers, lists) })
 	}
+	if err != nil {
+		return // the record there names lists that must stay
+	}
+	named := record.names()
+	keep := maps.Clone(named)
+	maps.Copy(keep, m.named)
 	if err := m.config.Folder.Sweep(keep); err != nil {
 		m.config.Log.Error("old lists stay on disk", "error", err)
 	}
+	m.named = named
+}
+
+// names returns the hashes of the lists in a record.
+func (h *held) names() map[string]bool {
+	named := map[string]bool{}
+	for _, lists := range h.Lists {
+		for k := range lists {
+			named[lists[k].SHA256] = true
+		}
+	}
 	return named
+}
+
+// withLists returns issuers with lists put in.
+func withLists(issuers []*state.Issuer, lists []fetched) []*state.Issuer {
+	for i := range lists {
+		issuers = withList(issuers, lists[i].issuer, lists[i].list)
+	}
+	return issuers
 }
 
 // loadHeld begins with the manifest and the lists on disk.
@@ -179,6 +219,7 @@ func (m *Mirror) loadHeld() {
 			issuer.Lists = append(issuer.Lists, list)
 		}
 	}
+	m.named = record.names()
 	m.changeIssuers(func(next *state.Snapshot) { next.Manifest, next.Issuers = record.Manifest, issuers })
 	m.wake <- struct{}{} // what was damaged is fetched even if the mount has nothing new
 }

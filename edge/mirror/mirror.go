@@ -3,7 +3,8 @@
 // changed, verifies what it fetched, keeps copies on disk, and publishes each state as
 // one immutable snapshot. While the mount is away it goes on with what it has, and
 // says how old that is. It never goes backwards: a list with a lower number does not
-// replace one that is still valid, whatever the mount was restored from.
+// replace one that is still valid, whatever the mount was restored from, and what it
+// has shown is on disk, unless the disk failed.
 package mirror
 
 import (
@@ -43,7 +44,8 @@ type Mirror struct {
 	publish sync.Mutex    // held while a snapshot is made out of the one before
 	changed chan struct{} // guarded by publish; see Changed
 
-	feed follower
+	feed  follower
+	named map[string]bool // hashes of the lists that the record on disk names; of the fetcher alone
 
 	polls, failures atomic.Uint64
 }
@@ -91,14 +93,29 @@ func (m *Mirror) Changed() (*state.Snapshot, <-chan struct{}) {
 }
 
 // Load begins with the copies on disk. What is missing or damaged is logged and left
-// to be fetched. It is called once, before Run.
+// to be fetched. It is called once, before Run. Until Run has asked the mount once, or
+// has tried to for firstAnswer, the snapshot is Starting.
 func (m *Mirror) Load() {
 	m.loadHeld()
 	m.loadRows()
+	m.change(func(next *state.Snapshot) { next.Starting = true })
+}
+
+// firstAnswer is how long an edge that was started waits for the mount before it says
+// what is on disk. That can be old, and its disk may have failed while it was told of
+// revocations.
+const firstAnswer = 3 * time.Second
+
+// started ends what Load has begun.
+func (m *Mirror) started() {
+	if m.Snapshot().Starting {
+		m.change(func(next *state.Snapshot) { next.Starting = false })
+	}
 }
 
 // Run follows the mount until the context ends.
 func (m *Mirror) Run(ctx context.Context) {
+	defer time.AfterFunc(firstAnswer, m.started).Stop()
 	var group sync.WaitGroup
 	group.Go(func() { m.repeat(ctx, m.poll) })
 	group.Go(func() { m.fetchWhenWoken(ctx) })
@@ -116,6 +133,7 @@ func (m *Mirror) repeat(ctx context.Context, work func(context.Context) error) {
 	for ctx.Err() == nil {
 		err := m.guarded(ctx, work)
 		m.polls.Add(1)
+		m.started()
 		pause := m.config.Interval
 		switch {
 		case ctx.Err() != nil:

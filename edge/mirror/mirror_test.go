@@ -35,13 +35,20 @@ func follow(t *testing.T, mount *edgemount.Mount, dir string) (*mirror.Mirror, f
 
 func followEvery(t *testing.T, mount *edgemount.Mount, dir string, interval time.Duration) (*mirror.Mirror, func()) {
 	t.Helper()
+	return followAs(t, mount, mirror.Config{Interval: interval}, dir, mount.Transport())
+}
+
+// followAs is follow with an interval, a log and a way to the mount.
+func followAs(t *testing.T, mount *edgemount.Mount, c mirror.Config, dir string, way http.RoundTripper) (*mirror.Mirror, func()) {
+	t.Helper()
 	token := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(token, []byte(edgemount.Token), 0o600))
 	folder, err := disk.Open(dir)
 	require.NoError(t, err)
 	client, err := vault.New(config.Vault{Address: mount.Server.URL, Mount: "pki", Timeout: time.Minute, TokenFile: token}, time.Now)
 	require.NoError(t, err)
-	m := mirror.New(mirror.Config{Client: client.Through(mount.Transport()), Folder: folder, Interval: interval, Now: time.Now})
+	c.Client, c.Folder, c.Now = client.Through(way), folder, time.Now
+	m := mirror.New(c)
 	m.Load()
 	ctx, stop := context.WithCancel(t.Context())
 	var group sync.WaitGroup

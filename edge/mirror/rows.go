@@ -88,6 +88,8 @@ func (m *Mirror) follow(ctx context.Context) error {
 }
 
 // build adds a page to the set that will replace rows, and replaces them after the last.
+//
+// Killed before they are on disk: nobody was told of them.
 func (m *Mirror) build(page vault.Page, asked time.Time) error {
 	f := &m.feed
 	if err := f.building.Add(page.Rows); err != nil {
@@ -103,12 +105,15 @@ func (m *Mirror) build(page vault.Page, asked time.Time) error {
 	f.rows, f.position = rows, f.built
 	m.config.Log.Info("all rows are there", "rows", rows.Len(), "epoch", page.Epoch, "sequence", page.Sequence)
 	f.close(m.config.Log)
-	m.show()
 	m.writeRows()
+	m.show()
 	return nil
 }
 
 // add adds a page to rows. The time of the position moves with the last page only.
+//
+// Killed before the page is on disk: nobody was told of it. So an edge that is started
+// again without the mount calls nothing good that it has called revoked (rev-3).
 func (m *Mirror) add(page vault.Page) error {
 	f := &m.feed
 	rows, err := f.rows.With(page.Rows)
@@ -117,10 +122,10 @@ func (m *Mirror) add(page vault.Page) error {
 	}
 	f.rows = rows
 	f.position.Epoch, f.position.Sequence = page.Epoch, page.Sequence
-	m.show()
 	if len(page.Rows) > 0 {
 		m.appendRows(page.Rows)
 	}
+	m.show()
 	return nil
 }
 

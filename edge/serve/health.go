@@ -42,6 +42,8 @@ func (s *Server) readiness(snapshot *state.Snapshot, now time.Time) (string, boo
 		return "the mount has not been reached yet, and there are no copies on disk", false
 	case snapshot.Rows == nil:
 		return "the status of certificates is not loaded yet", false
+	case snapshot.Starting:
+		return "started, and asking the mount what is new", false
 	}
 	age := snapshot.Staleness(now).Round(time.Second)
 	said := fmt.Sprintf("in step with the mount %s ago, %d certificates, sequence %d", age, snapshot.Rows.Len(), snapshot.Sequence)

@@ -25,6 +25,9 @@ type Snapshot struct {
 	// Synced is when the mount last said that there is nothing newer than Rows; zero:
 	// never. What Rows says is the truth of that time.
 	Synced time.Time
+	// Starting says that Rows is what the disk had, and that the mount was not asked yet
+	// whether there is more.
+	Starting bool
 }
 
 // Issuer is one CA certificate with the lists that are held of it.
@@ -88,10 +91,11 @@ func (s *Snapshot) Limit() time.Duration {
 	return time.Duration(s.Manifest.StalenessLimit) * time.Second
 }
 
-// Current reports whether there are rows and they are not staler than the limit.
+// Current reports whether there are rows, which may be said: neither staler than the
+// limit, nor Starting.
 func (s *Snapshot) Current(now time.Time) bool {
 	limit := s.Limit()
-	return s.Rows != nil && (limit == 0 || s.Staleness(now) <= limit)
+	return s.Rows != nil && !s.Starting && (limit == 0 || s.Staleness(now) <= limit)
 }
 
 // What a mount may send. Ids become names of files, and all of it parts of URLs.
