@@ -26,7 +26,7 @@ func edgeTasks(ask asking) func(context.Context, *bench, int) (ours, builtIn tas
 // signedTasks has the edge asked about more certificates in turn than it keeps
 // answers, so that it signs each.
 func signedTasks(ctx context.Context, b *bench, _ int) (ours, builtIn task, err error) {
-	return b.edgeTasks(ctx, (*edge).getStatus, b.config.Distinct)
+	return b.edgeTasks(ctx, (*edge).getStatus, b.config.Edge.Distinct)
 }
 
 func (b *bench) edgeTasks(ctx context.Context, ask asking, count int) (ours, builtIn task, err error) {
@@ -96,7 +96,7 @@ func (b *bench) propagation(ctx context.Context) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	serials, err := b.stock(ctx, mounts.ours, b.config.Propagations)
+	serials, err := b.stock(ctx, mounts.ours, b.config.Edge.Revocations)
 	if err != nil {
 		return nil, err
 	}

@@ -40,11 +40,8 @@ type Config struct {
 	Requests int
 	// Batch is the number of requests of one batch.
 	Batch int
-	// Distinct is about how many certificates an edge is asked that is to sign each
-	// answer: more than it keeps.
-	Distinct int
-	// Propagations is how many revocations are followed to the edge.
-	Propagations int
+	// Edge is measured with the works.
+	Edge Edge
 	// Many is measured by itself, after the works.
 	Many Many
 	// Plugin is the name of the binary in bin/.
@@ -53,14 +50,23 @@ type Config struct {
 	Progress io.Writer
 }
 
+// Edge says how an edge is measured.
+type Edge struct {
+	// Distinct is about how many certificates it is asked where it is to sign each
+	// answer: more than it keeps.
+	Distinct int
+	// Revocations is how many are followed to it.
+	Revocations int
+}
+
 // pluginBinary is the name of the product's binary in bin/.
 const pluginBinary = "vault-plugin-secrets-enterprise-pki"
 
-// Full is what `make bench` runs: about seven minutes on two quiet cores.
+// Full is what `make bench` runs: about ten minutes on two quiet cores.
 func Full() Config {
 	return Config{
 		Duration: 5 * time.Second, Clients: []int{1, 8, 32, 64}, Revoked: []int{200, 3000, 25000},
-		Scarce: 3, Burst: 16, Requests: 8192, Batch: 64, Distinct: 6000, Propagations: 100, Plugin: pluginBinary, Progress: io.Discard,
+		Scarce: 3, Burst: 16, Requests: 8192, Batch: 64, Edge: Edge{Distinct: 6000, Revocations: 100}, Plugin: pluginBinary, Progress: io.Discard,
 		Many: Many{Batch: 256, BuiltIn: time.Minute, Page: 100, Samples: 64},
 	}
 }
@@ -70,7 +76,7 @@ func Full() Config {
 func Quick() Config {
 	return Config{
 		Duration: 100 * time.Millisecond, Clients: []int{1, 4}, Revoked: []int{3, 20},
-		Scarce: 1, Burst: 2, Requests: 8, Batch: 4, Distinct: 70, Propagations: 3, Plugin: pluginBinary, Progress: io.Discard,
+		Scarce: 1, Burst: 2, Requests: 8, Batch: 4, Edge: Edge{Distinct: 70, Revocations: 3}, Plugin: pluginBinary, Progress: io.Discard,
 		Many: Many{Certificates: 40, Batch: 8, BuiltIn: 100 * time.Millisecond, Page: 10, Samples: 4},
 	}
 }

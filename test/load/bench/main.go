@@ -27,7 +27,7 @@ func main() {
 
 // timeLimit ends a run that hangs; certificateLimit is what each of a million may add.
 const (
-	timeLimit        = 20 * time.Minute
+	timeLimit        = 30 * time.Minute
 	certificateLimit = 2 * time.Millisecond
 )
 
