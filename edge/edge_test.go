@@ -95,7 +95,9 @@ func TestEdge_RestartsWithoutVault(t *testing.T) {
 			serial := s.mount.Good()
 			s.mount.Revoke(serial, cert.Superseded)
 			s.ready()
-			s.eventually(func() bool { return s.says(serial).Status == ocsp.Revoked && s.get("/crl/web.crl").status == http.StatusOK })
+			s.eventually(func() bool {
+				return s.says(serial).Status == ocsp.Revoked && s.get("/crl/web.crl").status == http.StatusOK
+			})
 			first := s.says(serial).Certificate
 			s.stop()
 			s.mount.Refuse(http.StatusServiceUnavailable)
