@@ -263,6 +263,37 @@ func TestBulkIsOneAtATimeAndCanBeCancelledAndGoneOnWith(t *testing.T) {
 	})
 }
 
+// A restart ends a run. Whoever asks afterwards is told so, and the same order goes on.
+func TestBulkIsInterruptedByTheEndOfTheProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := start(t)
+		for range 3 {
+			m.issue(t, 2, ledger.Record{Issuer: "issuer", Role: "web"})
+		}
+		require.NoError(t, m.ledger.Flush(t.Context()))
+		waiting := &stopping{m.store, make(chan struct{})}
+		m.use(waiting)
+		require.NoError(t, m.ledger.Load(t.Context()))
+		o := order(revoke.Filter{Role: "web"}, cert.Superseded)
+		_, err := m.bulk.Start(t.Context(), o)
+		require.NoError(t, err)
+		waiting.pages <- struct{}{}
+		synctest.Wait()
+		m.bulk.Close()
+		synctest.Wait()
+
+		m.open(t)
+		run, err := m.bulk.Status(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, revoke.Interrupted, run.State)
+		require.Equal(t, 6, run.Survey.Matched, "what was ordered is still known")
+		require.False(t, m.bulk.Cancel(), "nothing is under way")
+		require.Equal(t, 2, m.ledger.CountRevoked())
+		require.Equal(t, 4, m.run(t, o).Done.Revoked)
+		m.whole(t)
+	})
+}
+
 // A page that cannot be read keeps no other from being revoked, and the run says so.
 func TestBulkGoesOnPastADamagedPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
