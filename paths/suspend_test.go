@@ -133,3 +133,26 @@ func TestRevokingAnIssuerSaysWhichCRLShowsIt(t *testing.T) {
 	root := m.Write(t, "issuer/root/revoke", nil).Expect(http.StatusOK)
 	require.NotContains(t, root.Data, "crl_status", "a root is on no list of its own")
 }
+
+// A list that cannot be made is said to whoever revokes next: his will not be on one.
+func TestRevocationWarnsOfAListThatCannotBeMade(t *testing.T) {
+	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
+		withRoot(t, m)
+		loaded(t, m)
+		m.Write(t, "config/crl", map[string]any{"max_crl_entries": 1, "rebuild_delay": "1h"}).Expect(http.StatusOK)
+		revoke := func() pathstest.Answer {
+			issued := m.Write(t, "issue/web", map[string]any{"common_name": "a.example.com"}).Expect(http.StatusOK)
+			return m.Write(t, "revoke", map[string]any{"serial_number": issued.Text("serial_number"), "reason": "superseded"}).Expect(http.StatusOK)
+		}
+		require.Empty(t, revoke().Warnings)
+		revoke()
+		require.Contains(t, m.Read(t, "crl/rotate", nil).Expect(http.StatusConflict).Errors[0], "max_crl_entries: ")
+		third := revoke()
+		require.Equal(t, "pending", third.Text("crl_status"))
+		require.Len(t, third.Warnings, 1)
+		require.Regexp(t, `could not be made, .*: max_crl_entries: .* more than 1`, third.Warnings[0])
+		m.Write(t, "config/crl", map[string]any{"max_crl_entries": -1}).Expect(http.StatusOK)
+		m.Read(t, "crl/rotate", nil).Expect(http.StatusOK)
+		require.Empty(t, revoke().Warnings)
+	})
+}
