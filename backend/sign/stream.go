@@ -35,7 +35,7 @@ func (a *Authority) Stream() *Stream {
 // signatures are as right as a proof by the same library would be, and a fault in one
 // does not give the key away, as its nonces are not those of the message alone. An
 // OCSP responder, which signs answers for a day with a key for two weeks, spares the
-// proof, two thirds of what an answer costs. All that a CA signs is proven, and what
+// proof, half of what an answer costs. All that a CA signs is proven, and what
 // a token signs.
 func isLibraryECDSA(signer crypto.Signer) bool {
 	_, is := signer.(*ecdsa.PrivateKey)
