@@ -76,6 +76,9 @@ func (c *Cluster) Restart(s *Server) error {
 	return c.unseal(s)
 }
 
+// Unseal hands the key in until a node that was sealed is so no more.
+func (c *Cluster) Unseal(s *Server) error { return c.unseal(s) }
+
 // waitVoters waits until all nodes have a vote: a cluster of three survives the loss
 // of one only then. The default of ten seconds of good conduct before is cut short.
 func (c *Cluster) waitVoters() error {
