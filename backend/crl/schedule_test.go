@@ -247,6 +247,24 @@ func TestTick_FindsRevocationsThatACrashForgot(t *testing.T) {
 	}
 }
 
+// With deltas the next of those has what a crash forgot, but who knows none must not wait
+// for the news that a key was compromised.
+func TestTick_WithDeltasFindsCompromisesThatACrashForgot(t *testing.T) {
+	for reason, wanted := range map[cert.Reason]int{cert.KeyCompromise: 1, cert.Superseded: 0} {
+		now := &clock{now: noon}
+		m := newMount(t, now.Now)
+		m.configure(t, func(s *crl.Settings) { s.EnableDelta = true })
+		m.rebuild(t)
+		now.move(time.Minute)
+		m.add(t, 1, &ledger.Revocation{At: now.Now(), Reason: reason})
+		next := m.restart(m.store)
+		require.NoError(t, next.Tick(t.Context()))
+		_, head := m.read(t, next)
+		require.Equal(t, wanted, head.Entries, reason.String())
+		next.Close()
+	}
+}
+
 // A suspension keeps its date and its place on the list when it becomes final: only the
 // sequence number tells that the list has the wrong reason.
 func TestTick_FindsReasonsThatACrashForgot(t *testing.T) {

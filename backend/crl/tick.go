@@ -97,12 +97,13 @@ func (s *Service) shardsDue(ctx context.Context, p *publication, r *rules) (bool
 
 // behind reports, once after the start, whether the list lacks what the ledger
 // knows: a revocation, the end of a suspension or its change into a final revocation
-// that was recorded just before a crash. With deltas, the next of those tells of it.
+// that was recorded just before a crash. With deltas, the next of those tells of it,
+// and only a compromised key is missed, see Revoked.
 func (s *Service) behind(ctx context.Context, p *publication, r *rules, head Head) (bool, error) {
-	if p.settled() || r.deltas() {
+	if p.settled() {
 		return false, nil
 	}
-	count := 0
+	deltas, count := r.deltas(), 0
 	if !r.settings.Disable {
 		authority, err := s.config.Source.Authority(ctx, p.issuer)
 		if err != nil {
@@ -117,6 +118,7 @@ func (s *Service) behind(ctx context.Context, p *publication, r *rules, head Hea
 		for row := range rows {
 			switch {
 			case row.Serial == own:
+			case deltas && !urgent(row.Reason):
 			case row.Sequence > head.Through || head.Through > reached || !row.RevokedAt.Before(head.ThisUpdate):
 				return true, nil
 			case !row.NotAfter.Before(head.ThisUpdate): // others may have left the list
@@ -124,7 +126,7 @@ func (s *Service) behind(ctx context.Context, p *publication, r *rules, head Hea
 			}
 		}
 	}
-	if count != head.Entries-head.Ended {
+	if !deltas && count != head.Entries-head.Ended {
 		return true, nil
 	}
 	p.settle()
