@@ -320,6 +320,18 @@ func TestCrash1_SignAndBatch(t *testing.T) {
 			m.store.Break(n, loss)
 			single, singleErr := m.issue.Sign(ctx, request(t, "a.example.com"), role.Identity{})
 			outcomes, batchErr := m.issue.Batch(ctx, []issue.Request{request(t, "b.example.com"), request(t, "c.example.com")}, role.Identity{})
+			var answered []cert.Serial
+			if singleErr == nil {
+				answered = append(answered, single.Serial)
+			}
+			for _, o := range outcomes {
+				answered = append(answered, o.Result.Serial)
+			}
+			stored := m.store.Dump() // at once: a moment later a late write may be there
+			for _, serial := range answered {
+				page, _ := ledger.PageKey(serial)
+				require.NotEmpty(t, stored[page], "answered, and its page is not in storage")
+			}
 			broken := m.store.Broken()
 			fresh := open(t, m.store)
 			if singleErr == nil {
