@@ -1,7 +1,8 @@
 // Package selftest promises a measurement of the whole way of a revocation: it has the
 // mount issue a certificate for nobody, waits until the edge calls it good, revokes
-// it, and measures until the edge's OCSP and CRL say so. It leaves one revoked
-// certificate behind.
+// it, and measures until the edge's OCSP and CRL say so, the one that the certificate
+// names (a shard, where there are shards) as well as the complete one. It leaves one
+// revoked certificate behind.
 package selftest
 
 import (
@@ -12,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -78,7 +80,20 @@ func Run(ctx context.Context, settings config.Config, out io.Writer, now func() 
 	if err := t.stepSince(ctx, "OCSP says revoked", revoked, t.until(t.ocspSays(ocsp.Revoked))); err != nil {
 		return err
 	}
-	return t.stepSince(ctx, "CRL says revoked", revoked, t.until(t.listed))
+	complete := func(ctx context.Context) error { return t.listed(ctx, t.base+"/crl/"+t.issuer+".crl", "") }
+	if err := t.stepSince(ctx, "CRL says revoked", revoked, t.until(complete)); err != nil {
+		return err
+	}
+	for _, point := range t.leaf.CRLDistributionPoints {
+		if !strings.HasPrefix(point, "http://") && !strings.HasPrefix(point, "https://") {
+			continue // a directory, which is no matter of the edge's answers
+		}
+		named := func(ctx context.Context) error { return t.listedAt(ctx, point) }
+		if err := t.stepSince(ctx, "CRL "+point+" says revoked", revoked, t.until(named)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // address returns where the edge is asked.
@@ -176,7 +191,7 @@ func (t *test) ocspSays(wanted int) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		body, err := t.ask(ctx, http.MethodPost, "/ocsp", request)
+		body, err := t.ask(ctx, http.MethodPost, t.base+"/ocsp", request)
 		if err != nil {
 			return err
 		}
@@ -191,9 +206,28 @@ func (t *test) ocspSays(wanted int) func(context.Context) error {
 	}
 }
 
-// listed looks for the serial number on the issuer's complete CRL and verifies that.
-func (t *test) listed(ctx context.Context) error {
-	body, err := t.ask(ctx, http.MethodGet, "/crl/"+t.issuer+".crl", nil)
+// listedAt looks at the list that the certificate names, where relying parties will: at
+// the edge if it serves that path, else at the very place, which a publisher may fill.
+func (t *test) listedAt(ctx context.Context, point string) error {
+	parsed, err := url.Parse(point)
+	if err != nil {
+		return fault.New(fault.Invalid, "the certificate names a CRL at %q: %w", point, err)
+	}
+	err = t.listed(ctx, t.base+parsed.EscapedPath(), point)
+	if fault.Is(err, fault.NotFound) {
+		return t.listed(ctx, point, point)
+	}
+	return err
+}
+
+// distributionPoint is the OID of the extension issuingDistributionPoint.
+const distributionPoint = "2.5.29.28"
+
+// listed looks for the serial number on a CRL, verifies that, and that the list is for
+// certificates that name this point: RFC 5280 section 6.3.3 (b) wants the names to be
+// the same. An empty point is not looked at.
+func (t *test) listed(ctx context.Context, place, point string) error {
+	body, err := t.ask(ctx, http.MethodGet, place, nil)
 	if err != nil {
 		return err
 	}
@@ -204,6 +238,11 @@ func (t *test) listed(ctx context.Context) error {
 	if err := list.CheckSignatureFrom(t.ca); err != nil {
 		return fault.New(fault.Invalid, "the edge's CRL: %w", err)
 	}
+	for _, extension := range list.Extensions {
+		if extension.Id.String() == distributionPoint && bytes.Contains(extension.Value, []byte("://")) && !bytes.Contains(extension.Value, []byte(point)) {
+			return fault.New(fault.Conflict, "CRL number %s is for another distribution point", list.Number)
+		}
+	}
 	for _, entry := range list.RevokedCertificateEntries {
 		if entry.SerialNumber.Cmp(t.leaf.SerialNumber) == 0 {
 			return nil
@@ -212,8 +251,9 @@ func (t *test) listed(ctx context.Context) error {
 	return fault.New(fault.Conflict, "CRL number %s does not list the certificate", list.Number)
 }
 
-func (t *test) ask(ctx context.Context, method, path string, body []byte) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, method, t.base+path, bytes.NewReader(body))
+// ask sends a request. NotFound when there is nothing at the place.
+func (t *test) ask(ctx context.Context, method, place string, body []byte) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, place, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -229,8 +269,11 @@ func (t *test) ask(ctx context.Context, method, path string, body []byte) ([]byt
 	if err != nil {
 		return nil, fault.New(fault.Unavailable, "reading the edge's answer: %w", err)
 	}
-	if response.StatusCode != http.StatusOK {
-		return nil, fault.New(fault.Unavailable, "the edge answers %d to %s", response.StatusCode, path)
+	switch response.StatusCode {
+	case http.StatusOK:
+		return content, nil
+	case http.StatusNotFound:
+		return nil, fault.New(fault.NotFound, "there is nothing at %s", place)
 	}
-	return content, nil
+	return nil, fault.New(fault.Unavailable, "%s answers %d", place, response.StatusCode)
 }

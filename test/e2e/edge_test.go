@@ -130,6 +130,22 @@ func TestEdge_SelftestSeesTheRevocation(t *testing.T) {
 	t.Log(table)
 }
 
+// With shards the certificate names one of them, at the edge or where a publisher has
+// put it.
+func TestEdge_SelftestLooksAtTheListThatTheCertificateNames(t *testing.T) {
+	mount := vault.Mount(t)
+	f := newFront(t, mount)
+	write(t, mount+"/config/crl", fields{"shards": 4})
+	names := func(point string) {
+		write(t, mount+"/config/urls", fields{"enable_templating": true, "crl_distribution_points": point})
+	}
+	names(f.url + "/crl/{{issuer_id}}/{{crl_shard}}.crl")
+	f.ready()
+	require.Regexp(t, `CRL `+f.url+`/crl/[0-9a-f-]{36}/4-[0-3]\.crl says revoked +ok`, f.selftest())
+	names("http://127.0.0.1:1/other.crl")
+	require.Regexp(t, `CRL http://127.0.0.1:1/other.crl says revoked +ok`, f.selftest(), "the edge serves the complete list at that path")
+}
+
 // The plugin is killed, Vault seals, the edge is restarted: what it knew it still says.
 func TestEdge_OutlivesPluginAndMountAndItself(t *testing.T) {
 	mount := vault.Mount(t)
