@@ -129,7 +129,7 @@ func (r *RowsFile) load() (*state.Rows, Position, error) {
 		return nil, Position{}, fault.New(fault.NotFound, "the file of rows is of another release, or cut short")
 	}
 	var last Position
-	collected, read := state.Collect(), int64(len(rowsMagic))
+	collected, read := state.Collect(state.NoRows()), int64(len(rowsMagic))
 	for {
 		kind, position, rows, size, err := readPortion(reader)
 		if err != nil {

@@ -70,7 +70,11 @@ func (m *Mirror) follow(ctx context.Context) error {
 			if f.rows != nil {
 				m.config.Log.Warn("the mount's history is another: all rows are fetched anew, those at hand serve until then", "epoch", page.Epoch)
 			}
-			f.building = state.Collect()
+			before := f.rows
+			if before == nil {
+				before = state.NoRows()
+			}
+			f.building = state.Collect(before)
 		}
 		if f.building != nil {
 			err = m.build(page, asked)

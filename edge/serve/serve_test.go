@@ -227,6 +227,17 @@ func TestFiles_ListsAreCachedNoLongerThanTheyHold(t *testing.T) {
 	require.Equal(t, "public, max-age=0, must-revalidate", f.get(t, "/crl/web.crl").Header().Get("Cache-Control"))
 }
 
+// A list that has ended is served all the same: it says so itself, and the metrics do.
+func TestFiles_ListsThatEndedAreServed(t *testing.T) {
+	f := newFixture(t)
+	f.now = f.now.Add(2 * time.Hour)
+	answer := f.get(t, "/crl/web.crl")
+	require.Equal(t, http.StatusOK, answer.Code)
+	require.Equal(t, "0123456789", answer.Body.String())
+	require.Contains(t, answer.Header().Get("Cache-Control"), "max-age=0,")
+	require.Regexp(t, `pki_edge_crl_expiry_seconds\{issuer="[^"]+",list="complete"\} -3[56]\d\d`, f.get(t, "/metrics").Body.String())
+}
+
 func TestReady_SaysHowStaleInWords(t *testing.T) {
 	f := newFixture(t)
 	response := f.get(t, "/readyz")

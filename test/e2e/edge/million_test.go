@@ -27,8 +27,8 @@ import (
 // maxResident is what an edge may take with a million certificates, in octets.
 const maxResident = 150 << 20
 
-// A million certificates, changes of them, then all revoked and on one list: the whole
-// process stays small.
+// A million certificates, changes of them, a restored mount whose rows are all fetched
+// anew, then all revoked and on one list: the whole process stays small.
 func TestMillionCertificatesFit(t *testing.T) {
 	f := startFront(t)
 	const million = 1_000_000
@@ -38,6 +38,9 @@ func TestMillionCertificatesFit(t *testing.T) {
 		f.mount.Fill(1000)
 	}
 	f.waitRows(t, million+20_000)
+	f.mount.Restore("e9", million-10_000)
+	f.mount.Fill(40_000)
+	f.waitMetric(t, "pki_edge_feed_sequence", million+30_000)
 	t.Logf("resident: %d MiB now, %d MiB at most, before they are revoked", f.resident(t, "VmRSS")>>20, f.resident(t, "VmHWM")>>20)
 	list := f.mount.List(t, 18, f.mount.RevokeAll(cert.Superseded)...)
 	require.Eventually(t, func() bool {
