@@ -307,6 +307,7 @@ func TestCrash1_DamagedRowsAreAnOlderTruth(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, positions[last], position, "octet %d", at)
 			require.Equal(t, counts[last], rows.Len())
+			require.Equal(t, int64(len(damaged))-sizes[last], file.Cut(), "octet %d", at)
 			require.NoError(t, file.Append(disk.Position{Epoch: "e1", Sequence: 9, At: noon}, rowsOf(5, 1)))
 			require.NoError(t, file.Close())
 			_, rows, position, err = folder.LoadRows()

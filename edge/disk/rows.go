@@ -100,7 +100,12 @@ type RowsFile struct {
 	file *os.File
 	// base is the size of the file as it was made, end where the next portion goes.
 	base, end int64
+	cut       int64
 }
+
+// Cut returns how many octets LoadRows has cut off: what a killed process was writing,
+// or what is damaged, and everything behind it.
+func (r *RowsFile) Cut() int64 { return r.cut }
 
 // LoadRows reads the rows. Whatever follows the first damage is cut off: it is fetched
 // again, since the position is that of what was whole. NotFound when there is nothing
@@ -150,6 +155,9 @@ func (r *RowsFile) load() (*state.Rows, Position, error) {
 		return nil, Position{}, fault.New(fault.NotFound, "the rows on disk are not whole")
 	}
 	rows := collected.Rows()
+	if info, err := r.file.Stat(); err == nil {
+		r.cut = info.Size() - r.end
+	}
 	if err := r.file.Truncate(r.end); err != nil {
 		return nil, Position{}, fault.New(fault.Unavailable, "cutting off damaged rows: %w", err)
 	}

@@ -64,10 +64,7 @@ func (l *ledger) everybody() []*big.Int {
 // neither, and in the end it knows what the mount knows.
 func TestRev3_KilledEdgeNeverTakesARevocationBack(t *testing.T) {
 	p := newPlant(t)
-	l := &ledger{told: map[string]*big.Int{}}
-	for _, serial := range p.batches(t, batches, batchSize) {
-		l.good = append(l.good, serial)
-	}
+	l := &ledger{good: p.batches(t, batches, batchSize), told: map[string]*big.Int{}}
 	for _, pause := range []time.Duration{40, 80, 120, 160, 250} { // it starts anew with an empty folder, or goes on
 		p.start(p.settings)
 		time.Sleep(pause*time.Millisecond + chance(t, 30*time.Millisecond))
