@@ -65,9 +65,9 @@ func (l *ledger) everybody() []*big.Int {
 func TestRev3_KilledEdgeNeverTakesARevocationBack(t *testing.T) {
 	p := newPlant(t)
 	l := &ledger{good: p.batches(t, batches, batchSize), told: map[string]*big.Int{}}
-	for _, pause := range []time.Duration{40, 80, 120, 160, 250} { // it starts anew with an empty folder, or goes on
+	for _, pause := range []int{40, 80, 120, 160, 250} { // milliseconds: it starts anew with an empty folder, or goes on
 		p.start(p.settings)
-		time.Sleep(pause*time.Millisecond + chance(t, 30*time.Millisecond))
+		time.Sleep(time.Duration(pause)*time.Millisecond + chance(t, 30*time.Millisecond))
 		p.end(syscall.SIGKILL)
 		require.NotContains(t, p.logged(), "damaged")
 	}
