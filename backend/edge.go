@@ -72,7 +72,7 @@ func listOf(list *crl.Named) feed.List {
 	told := feed.List{
 		Kind: string(list.Kind), Number: head.Number, BaseNumber: head.Base,
 		ThisUpdate: head.ThisUpdate.UTC().Format(time.RFC3339), NextUpdate: head.NextUpdate.UTC().Format(time.RFC3339),
-		Size: int64(head.Size), SHA256: hex.EncodeToString(head.SHA256), URL: list.URL,
+		Size: int64(head.Size), SHA256: hex.EncodeToString(head.SHA256), URLs: append([]string{}, list.URLs...),
 	}
 	if list.Kind.IsShard() {
 		told.Kind, told.Shard = string(feed.Shard), string(list.Kind)

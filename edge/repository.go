@@ -75,7 +75,7 @@ func listsOf(issuer *state.Issuer) []feed.List {
 		lists = append(lists, feed.List{
 			Kind: string(list.Kind), Shard: list.Shard, Number: list.Number, BaseNumber: list.BaseNumber,
 			ThisUpdate: list.ThisUpdate.UTC().Format(time.RFC3339), NextUpdate: list.NextUpdate.UTC().Format(time.RFC3339),
-			Size: list.Size, SHA256: list.SHA256, URL: list.URL,
+			Size: list.Size, SHA256: list.SHA256, URLs: list.URLs,
 		})
 	}
 	return lists

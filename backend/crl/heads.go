@@ -12,8 +12,9 @@ import (
 type Named struct {
 	Kind Kind
 	Head Head
-	// URL is the first place at which certificates say the list is, "" when none does.
-	URL string
+	// URLs are the places at which certificates say the list is, those of older
+	// settings included; empty when none says so.
+	URLs []string
 }
 
 // Heads returns the newest lists of an issuer: the complete one, the delta, then the
@@ -28,9 +29,9 @@ func (s *Service) Heads(ctx context.Context, issuer string) ([]Named, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the URLs of issuer %s: %w", issuer, err)
 	}
-	candidates := []Named{{Kind: Complete, URL: first(whole(points.CRL))}}
+	candidates := []Named{{Kind: Complete, URLs: whole(points.CRL)}}
 	if r.deltas() {
-		candidates = append(candidates, Named{Kind: Delta, URL: first(points.Delta)})
+		candidates = append(candidates, Named{Kind: Delta, URLs: points.Delta})
 	}
 	live, err := s.live(ctx, issuer)
 	if err != nil {
@@ -39,7 +40,7 @@ func (s *Service) Heads(ctx context.Context, issuer string) ([]Named, error) {
 	for _, scope := range live {
 		for index := range scope.count {
 			kind := ShardKind(scope.count, index)
-			candidates = append(candidates, Named{Kind: kind, URL: scope.urls(kind)[0]})
+			candidates = append(candidates, Named{Kind: kind, URLs: scope.urls(kind)})
 		}
 	}
 	heads := candidates[:0]
@@ -54,13 +55,6 @@ func (s *Service) Heads(ctx context.Context, issuer string) ([]Named, error) {
 		}
 	}
 	return heads, nil
-}
-
-func first(urls []string) string {
-	if len(urls) == 0 {
-		return ""
-	}
-	return urls[0]
 }
 
 // head returns the newest head of a list of a known issuer, nil when there is none: from

@@ -2,6 +2,7 @@ package crl_test
 
 import (
 	"math/big"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func TestHeadsAndChunks(t *testing.T) {
 		require.NoError(t, err)
 		var kinds, urls []string
 		for _, named := range heads {
-			kinds, urls = append(kinds, string(named.Kind)), append(urls, named.URL)
+			kinds, urls = append(kinds, string(named.Kind)), append(urls, strings.Join(named.URLs, " "))
 			_, head := m.get(t, m.Service, named.Kind)
 			require.Equal(t, head, named.Head)
 			var body []byte
@@ -85,6 +86,26 @@ func TestHeadsAndChunks(t *testing.T) {
 		_, _, err = m.Chunk(t.Context(), "root", kind, 1, 0)
 		require.True(t, fault.Is(err, fault.NotFound), "%s: %v", kind, err)
 	}
+}
+
+// Certificates go on naming the URL that they were issued with.
+func TestHeadsNameTheURLsOfOlderSettingsToo(t *testing.T) {
+	m := shardMount(t, (&clock{now: noon}).Now, 2)
+	const other = "http://other.example.com/{{crl_shard}}.crl"
+	for _, url := range []string{shardURL, other} {
+		m.source.point(crl.Points{CRL: []string{url}})
+		_, err := m.Place(t.Context(), "root", cert.SerialOf(big.NewInt(4)), []string{url}, noon.AddDate(0, 1, 0))
+		require.NoError(t, err)
+	}
+	heads, err := m.Heads(t.Context(), "root")
+	require.NoError(t, err)
+	var urls []string
+	for _, named := range heads {
+		if named.Kind == "2-0" {
+			urls = named.URLs
+		}
+	}
+	require.ElementsMatch(t, []string{"http://crl.example.com/2-0.crl", "http://other.example.com/2-0.crl"}, urls)
 }
 
 // Asking for lists that are not published costs no storage operation and keeps nothing.

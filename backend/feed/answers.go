@@ -48,15 +48,15 @@ type Issuer struct {
 
 // List is one CRL. Number, size and hash name one sequence of octets for ever.
 type List struct {
-	Kind       string `json:"kind" doc:"complete, delta or shard."`
-	Shard      string `json:"shard" doc:"Which shard: COUNT-INDEX, such as 8-3; empty for the others."`
-	Number     int64  `json:"number" doc:"CRL number (RFC 5280 section 5.2.3)."`
-	BaseNumber int64  `json:"base_number,omitempty" doc:"Number of the complete list that a delta adds to."`
-	ThisUpdate string `json:"this_update" doc:"When the list was made, RFC 3339."`
-	NextUpdate string `json:"next_update" doc:"When the next one is due, RFC 3339."`
-	Size       int64  `json:"size" doc:"Octets of DER."`
-	SHA256     string `json:"sha256" doc:"Hash of the DER, hexadecimal."`
-	URL        string `json:"url" doc:"Where certificates say that the list is, empty when they do not."`
+	Kind       string   `json:"kind" doc:"complete, delta or shard."`
+	Shard      string   `json:"shard" doc:"Which shard: COUNT-INDEX, such as 8-3; empty for the others."`
+	Number     int64    `json:"number" doc:"CRL number (RFC 5280 section 5.2.3)."`
+	BaseNumber int64    `json:"base_number,omitempty" doc:"Number of the complete list that a delta adds to."`
+	ThisUpdate string   `json:"this_update" doc:"When the list was made, RFC 3339."`
+	NextUpdate string   `json:"next_update" doc:"When the next one is due, RFC 3339."`
+	Size       int64    `json:"size" doc:"Octets of DER."`
+	SHA256     string   `json:"sha256" doc:"Hash of the DER, hexadecimal."`
+	URLs       []string `json:"urls" doc:"Where certificates say that the list is, those of older settings included."`
 }
 
 // OCSP is how the mount answers, which its edges follow.

@@ -255,7 +255,7 @@ func withHeld(wanted []*state.Issuer, held *state.Snapshot) []*state.Issuer {
 				lists = append(lists, list)
 			default:
 				kept := *old
-				kept.URL = list.URL
+				kept.URLs = list.URLs
 				lists = append(lists, kept)
 			}
 		}

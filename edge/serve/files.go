@@ -76,8 +76,10 @@ func newRoutes(issuers []*state.Issuer) *routes {
 	}
 	for _, issuer := range issuers {
 		for k := range issuer.Lists {
-			if parsed, err := url.Parse(issuer.Lists[k].URL); err == nil && parsed.Path != "" && parsed.Path != "/" {
-				r.list(parsed.Path, &issuer.Lists[k])
+			for _, place := range issuer.Lists[k].URLs {
+				if parsed, err := url.Parse(place); err == nil && parsed.Path != "" && parsed.Path != "/" {
+					r.list(parsed.Path, &issuer.Lists[k])
+				}
 			}
 		}
 	}

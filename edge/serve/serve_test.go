@@ -63,9 +63,9 @@ func newFixture(t testing.TB) *fixture {
 	require.NoError(t, err)
 	f.rows, err = state.NoRows().With([]feed.Row{{Serial: "\x01", Issuer: edgemount.Issuer, State: feed.Good, NotAfter: f.now.Add(time.Hour)}})
 	require.NoError(t, err)
-	list := state.List{Kind: feed.Complete, Number: 7, ThisUpdate: f.now.Add(-time.Hour), NextUpdate: f.now.Add(time.Hour), Size: 10, SHA256: digest, URL: "http://crl.example.com/lists/web.crl"}
+	list := state.List{Kind: feed.Complete, Number: 7, ThisUpdate: f.now.Add(-time.Hour), NextUpdate: f.now.Add(time.Hour), Size: 10, SHA256: digest, URLs: []string{"http://crl.example.com/lists/web.crl", "http://crl.example.org/older/web.crl"}}
 	delta, shard := list, list
-	delta.Kind, delta.URL, shard.Kind, shard.Shard, shard.URL = feed.Delta, "", feed.Shard, "8-3", ""
+	delta.Kind, delta.URLs, shard.Kind, shard.Shard, shard.URLs = feed.Delta, nil, feed.Shard, "8-3", nil
 	snapshot := func() *state.Snapshot {
 		return &state.Snapshot{
 			Manifest: feed.Manifest{Repository: feed.Repository{StalenessLimit: 3600}},
@@ -182,6 +182,7 @@ func TestFiles_PathsTypesAndContent(t *testing.T) {
 		{"/crl/web-delta.crl", "application/pkix-crl"},
 		{"/crl/web/8-3.crl", "application/pkix-crl"},
 		{"/lists/web.crl", "application/pkix-crl"}, // where certificates say it is
+		{"/older/web.crl", "application/pkix-crl"}, // and older ones
 		{"/ca/web.cer", "application/pkix-cert"},
 		{"/ca/web.pem", "application/x-pem-file"},
 		{"/ca/web.p7c", "application/pkcs7-mime; smime-type=certs-only"},

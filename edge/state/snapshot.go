@@ -50,7 +50,7 @@ type List struct {
 	NextUpdate time.Time     `json:"next_update"`
 	Size       int64         `json:"size"`
 	SHA256     string        `json:"sha256"` // hexadecimal
-	URL        string        `json:"url,omitempty"`
+	URLs       []string      `json:"urls,omitempty"`
 }
 
 // Name returns what tells the lists of an issuer apart: "complete", "delta" or a
@@ -170,7 +170,7 @@ func readCertificate(text string) (*x509.Certificate, error) {
 func readList(from *feed.List) (List, error) {
 	list := List{
 		Kind: feed.ListKind(from.Kind), Shard: from.Shard, Number: from.Number, BaseNumber: from.BaseNumber,
-		Size: from.Size, SHA256: from.SHA256, URL: from.URL,
+		Size: from.Size, SHA256: from.SHA256, URLs: from.URLs,
 	}
 	switch {
 	case list.Kind == feed.Shard && shardForm.MatchString(list.Shard):
