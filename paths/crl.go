@@ -145,8 +145,9 @@ func (m *mount) listOf(ctx context.Context, id string, kind crl.Kind) (list, err
 }
 
 // issuerCRL returns an issuer's CRL. One without a complete list, such as a root whose
-// key is elsewhere, is answered with status 500 and the built-in engine's words: its
-// clients take an empty list for a broken one.
+// key is elsewhere, or without a delta is answered with status 500 and the built-in
+// engine's words: its clients take an empty list for a broken one, and its health check
+// gives up at any other status.
 func (m *mount) issuerCRL(ctx context.Context, ref string, kind crl.Kind) (list, error) {
 	i, err := m.published(ctx, ref)
 	if err != nil {
@@ -159,7 +160,7 @@ func (m *mount) issuerCRL(ctx context.Context, ref string, kind crl.Kind) (list,
 	case kind == crl.Complete:
 		return list{}, fault.New(fault.Internal, "unable to find CRL for issuer: %s", i.ID())
 	case kind == crl.Delta:
-		return list{}, fault.New(fault.NotFound, "issuer %s has no delta CRL: config/crl has enable_delta off, or none is made yet", i.ID())
+		return list{}, fault.New(fault.Internal, "unable to find CRL for issuer: %s: there is no delta CRL; config/crl has enable_delta off, or none is made yet", i.ID())
 	}
 	return list{}, fault.New(fault.NotFound, "issuer %s has no CRL shard %s: no certificate names it", i.ID(), kind)
 }

@@ -94,7 +94,7 @@ func TestDeltasAreServedWhereTheyAreEnabled(t *testing.T) {
 	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
 		root := withRoot(t, m)
 		m.Read(t, "crl/delta", nil).Expect(http.StatusNoContent)
-		m.Read(t, "issuer/root/crl/delta/der", nil).Expect(http.StatusNotFound)
+		m.Read(t, "issuer/root/crl/delta/der", nil).Expect(http.StatusInternalServerError)
 		m.Write(t, "crl/rotate-delta", nil).Expect(http.StatusConflict)
 		listsOf(t, m)
 		m.Patch(t, "config/urls", map[string]any{"crl_distribution_points": "{{cluster_aia_path}}/issuer/{{issuer_id}}/crl/der"}).Expect(http.StatusOK)

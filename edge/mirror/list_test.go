@@ -60,7 +60,7 @@ func TestMirror_RefusesListsThatAreNotWhatTheyShouldBe(t *testing.T) {
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				m, stop := follow(t, mount, dir)
-				time.Sleep(2 * time.Second)
+				time.Sleep(2500 * time.Millisecond) // between two polls
 				ca, key := mount.CA, mount.Key
 				spoil(mount)
 				time.Sleep(10 * time.Second)

@@ -249,15 +249,14 @@ func withHeld(wanted []*state.Issuer, held *state.Snapshot) []*state.Issuer {
 			if before != nil {
 				old = before.Find(list.Name())
 			}
-			switch {
-			case old == nil:
-			case old.SHA256 == list.SHA256:
-				lists = append(lists, list)
-			default:
-				kept := *old
-				kept.URLs = list.URLs
-				lists = append(lists, kept)
+			if old == nil {
+				continue
 			}
+			// What is said of a list is what was read in it, also where the manifest
+			// says something else of the same octets.
+			kept := *old
+			kept.URLs = list.URLs
+			lists = append(lists, kept)
 		}
 		issuer.Lists = lists
 	}
