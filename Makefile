@@ -42,5 +42,5 @@ docs: ## write docs/reference anew
 tools: ## bin/tools: the linters, pinned in scripts/tools/go.mod
 	@scripts/install-tools
 
-deps: ## the Debian packages that tests and demo call
-	@scripts/deps
+deps: ## the Debian packages that all tests call; each target installs those that it needs itself
+	@scripts/deps test

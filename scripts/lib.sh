@@ -61,6 +61,72 @@ vault_binary() {
 	fi
 }
 
+# compile FOLDER NAME ARGUMENT... runs `go build` in the folder with the arguments, each flag
+# written -name=value. It shows how many packages are compiled: on a terminal as one
+# line that changes, in a log as one line every PROGRESS_EVERY (60) seconds.
+compile() {
+	local folder=$1 label=$2 total begin=$SECONDS
+	shift 2
+	total=$(cd "$folder" && package_count "$@") || return 1
+	(cd "$folder" && go build -v "$@" 2>&1) | packages_compiled "$label" "$total" || return 1
+	say "built $label in $((SECONDS - begin)) s"
+}
+
+# package_count ARGUMENT... prints how many packages a `go build` with these arguments
+# needs. Of the flags, only -tags and -mod decide that.
+package_count() {
+	local argument wanted=()
+	for argument in "$@"; do
+		case $argument in
+		-tags=* | -mod=* | [!-]*) wanted+=("$argument") ;;
+		esac
+	done
+	go list -deps "${wanted[@]}" 2> >(modules_downloaded) | wc -l
+}
+
+# modules_downloaded counts the modules that the go command says it downloads, and
+# passes on all else that it says.
+modules_downloaded() {
+	local line count=0 last=$SECONDS
+	while IFS= read -r line; do
+		if [[ $line != "go: downloading "* ]]; then
+			say "$line"
+			continue
+		fi
+		count=$((count + 1))
+		if [ -t 2 ]; then
+			printf '\r  modules downloaded: %d ' "$count" >&2
+		elif [ $((SECONDS - last)) -ge 30 ]; then
+			say "  modules downloaded: $count"
+			last=$SECONDS
+		fi
+	done
+	if [ "$count" -gt 0 ] && [ -t 2 ]; then say; fi
+}
+
+# packages_compiled LABEL TOTAL shows progress by the names of packages that `go build -v`
+# prints, and passes on all else that it prints. Packages in the build cache are not printed.
+packages_compiled() {
+	local label=$1 total=$2 line count=0 last=$SECONDS
+	while IFS= read -r line; do
+		if [[ ! $line =~ ^[A-Za-z0-9][A-Za-z0-9._/~-]*$ ]]; then
+			say "$line"
+			continue
+		fi
+		count=$((count + 1))
+		if [ -t 2 ]; then
+			printf '\r  [%-40s] %d/%d packages ' "$(bar $((40 * count / total)))" "$count" "$total" >&2
+		elif [ $((SECONDS - last)) -ge "${PROGRESS_EVERY:-60}" ]; then
+			say "  $label: $count of $total packages compiled"
+			last=$SECONDS
+		fi
+	done
+	if [ "$count" -gt 0 ] && [ -t 2 ]; then say; fi
+}
+
+# bar N prints N number signs.
+bar() { [ "$1" -lt 1 ] || printf '#%.0s' $(seq "$1"); }
+
 # free_port prints a TCP port of the loopback address that nobody listens on now.
 free_port() {
 	local port
