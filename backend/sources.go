@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -206,25 +207,44 @@ func (b *Backend) Published(ctx context.Context, ids []string) error {
 	return errors.Join(problems...)
 }
 
-// RevokeIssuer ends an issuer for good and, when a CA of this mount signed its
-// certificate, revokes that too, so that the CA's CRL lists it. Otherwise it returns
-// a warning that says who must.
-func (b *Backend) RevokeIssuer(ctx context.Context, ref string) (revoked *issuer.Issuer, warning string, err error) {
-	if revoked, err = b.Issuers.Revoke(ctx, ref); err != nil {
-		return nil, "", err
+// RevokeIssuer ends an issuer for good, with every other one that has its key. Of each
+// whose certificate a CA of this mount signed it revokes the certificate too, so that
+// the CA's CRL lists it. For the others it returns a warning that says who must.
+func (b *Backend) RevokeIssuer(ctx context.Context, ref string) (revoked *issuer.Issuer, warnings []string, err error) {
+	ended, err := b.Issuers.Revoke(ctx, ref)
+	if err != nil {
+		return nil, nil, err
 	}
-	_, changed, err := b.Ledger.Revoke(ctx, revoked.Serial(), ledger.Revocation{At: revoked.RevokedAt(), Reason: cert.CACompromise})
+	for _, i := range ended {
+		if i != ended[0] {
+			warnings = append(warnings, fmt.Sprintf("Issuer %s has the same key and was revoked too.", i.ID()))
+		}
+		recorded, err := b.revokeCertificate(ctx, i)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !recorded {
+			warnings = append(warnings, fmt.Sprintf("Certificate %s of issuer %s was signed outside this mount: revoke it there too, so that the CRL of its CA lists it.", i.Serial(), i.ID()))
+		}
+	}
+	return ended[0], warnings, nil
+}
+
+// revokeCertificate revokes the certificate of a revoked issuer in the ledger, and
+// reports whether it is there.
+func (b *Backend) revokeCertificate(ctx context.Context, i *issuer.Issuer) (recorded bool, err error) {
+	_, changed, err := b.Ledger.Revoke(ctx, i.Serial(), ledger.Revocation{At: i.RevokedAt(), Reason: cert.CACompromise})
 	switch {
 	case fault.Is(err, fault.NotFound):
-		return revoked, "The certificate was signed outside this mount: revoke it there too, so that the CRL of its CA lists it.", nil
+		return false, nil
 	case err != nil:
-		return nil, "", err
+		return false, err
 	case changed:
-		if signer, err := b.Issuers.Get(ctx, parentID(revoked)); err == nil {
+		if signer, err := b.Issuers.Get(ctx, parentID(i)); err == nil {
 			b.CRL.Revoked(signer.ID(), cert.CACompromise)
 		}
 	}
-	return revoked, "", nil
+	return true, nil
 }
 
 // DeleteIssuer removes an issuer and what other rooms keep for it: its CRLs and its

@@ -240,13 +240,11 @@ type revokedIssuer struct {
 }
 
 func (m *mount) revokeIssuer(ctx context.Context, call *schema.Call, in issuerRef) (revokedIssuer, error) {
-	revoked, warning, err := m.engine.RevokeIssuer(ctx, in.Ref)
+	revoked, warnings, err := m.engine.RevokeIssuer(ctx, in.Ref)
 	if err != nil {
 		return revokedIssuer{}, err
 	}
-	if warning != "" {
-		call.Warn("%s", warning)
-	}
+	warn(call, warnings)
 	answer := revokedIssuer{issuerAnswer: answerIssuer(revoked)}
 	if row, found, err := m.engine.Ledger.Row(revoked.Serial()); err == nil && found && row.Issuer != revoked.ID() {
 		answer.publication = m.publishesRow(ctx, call, row)

@@ -96,7 +96,7 @@ func (m *mount) requestWith(ctx context.Context, choice issuer.KeyChoice, in req
 	}
 	answer := requestAnswer{
 		CSR: cert.CSRPEM(pending.CSR()), KeyID: key.ID, KeyName: key.Name, IssuerID: pending.ID(),
-		KeyHash: cert.FingerprintOf(key.SPKI).String(), State: string(pending.State()),
+		KeyHash: key.Fingerprint().String(), State: string(pending.State()),
 	}
 	if in.Format == "der" {
 		answer.CSR = base64DER(pending.CSR())

@@ -101,6 +101,9 @@ func parseCSR(raw []byte) (*Request, error) {
 	if err != nil {
 		return nil, fault.Field("csr", "must be a PKCS#10 request: %w", err)
 	}
+	if err := CheckSPKI("csr", request.RawSubjectPublicKeyInfo, request.PublicKey); err != nil {
+		return nil, err
+	}
 	return request, nil
 }
 

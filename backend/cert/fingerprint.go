@@ -3,9 +3,7 @@ package cert
 import (
 	"crypto"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
-	"fmt"
 )
 
 // Fingerprint is a SHA-256 digest: of a certificate's DER, or of a public key's
@@ -21,11 +19,14 @@ func (f Fingerprint) Hex() string { return hex.EncodeToString(f[:]) }
 // FingerprintOf returns the SHA-256 digest of DER octets.
 func FingerprintOf(der []byte) Fingerprint { return sha256.Sum256(der) }
 
-// KeyFingerprint returns the SHA-256 digest of the key's SubjectPublicKeyInfo.
+// KeyFingerprint returns the identity of a public key: the SHA-256 digest of its SPKI.
+// Two keys are the same key when their fingerprints are equal, however the encodings
+// that they were read from differ. Nothing else may be compared in its place: one key
+// has many encodings that parsers accept.
 func KeyFingerprint(pub crypto.PublicKey) (Fingerprint, error) {
-	spki, err := x509.MarshalPKIXPublicKey(pub)
+	spki, err := SPKI(pub)
 	if err != nil {
-		return Fingerprint{}, fmt.Errorf("encoding public key: %w", err)
+		return Fingerprint{}, err
 	}
 	return sha256.Sum256(spki), nil
 }

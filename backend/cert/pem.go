@@ -21,13 +21,14 @@ var pemBegin = []byte("-----BEGIN ")
 
 // ParseCertificates reads one or more PEM certificates (or one DER), capped at
 // MaxBundle octets. PEM blocks of other types are returned by type in others. A
-// block that cannot be decoded refuses the whole bundle: an import is all or nothing.
+// block that cannot be decoded refuses the whole bundle: an import is all or nothing. A
+// public key that is not canonically encoded is refused as CheckSPKI does.
 func ParseCertificates(raw []byte) (certs []*x509.Certificate, others []string, err error) {
 	if len(raw) > MaxBundle {
 		return nil, nil, fault.New(fault.TooLarge, "certificates must be at most %d octets", MaxBundle)
 	}
 	if len(raw) > 0 && raw[0] == asn1Sequence {
-		certificate, err := x509.ParseCertificate(raw)
+		certificate, err := parseCertificate(raw)
 		if err != nil {
 			return nil, nil, fault.New(fault.Invalid, "reading DER certificate: %w", err)
 		}
@@ -43,7 +44,7 @@ func ParseCertificates(raw []byte) (certs []*x509.Certificate, others []string, 
 			others = append(others, block.Type)
 			continue
 		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
+		certificate, err := parseCertificate(block.Bytes)
 		if err != nil {
 			return nil, nil, fault.New(fault.Invalid, "reading certificate %d of the bundle: %w", len(certs)+1, err)
 		}
@@ -56,6 +57,15 @@ func ParseCertificates(raw []byte) (certs []*x509.Certificate, others []string, 
 		return nil, nil, fault.New(fault.Invalid, "certificates must be in PEM, or one in DER")
 	}
 	return certs, others, nil
+}
+
+// parseCertificate reads a certificate whose public key has the canonical encoding.
+func parseCertificate(der []byte) (*x509.Certificate, error) {
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	return certificate, CheckSPKI("certificate", certificate.RawSubjectPublicKeyInfo, certificate.PublicKey)
 }
 
 // csrDER returns the DER of a request in PEM or DER.

@@ -24,8 +24,9 @@ const (
 // CheckKey refuses public keys that are known to be weak (key-1): RSA below 2048 or
 // above 8192 bits, exponents other than odd and >= 65537, factors below 2048,
 // Fermat-close primes, ROCA (CVE-2017-15361); curves other than P-256, P-384 and
-// P-521, points off the curve; Ed25519 keys of small order. Debian's weak keys
-// (CVE-2008-0166) are not recognised: that takes a list of their digests.
+// P-521, points off the curve; Ed25519 keys of small order or in another encoding than
+// the canonical one. Debian's weak keys (CVE-2008-0166) are not recognised: that takes
+// a list of their digests.
 func CheckKey(pub crypto.PublicKey) error {
 	if _, err := KeySpecOf(pub); err != nil {
 		return err
@@ -201,5 +202,21 @@ func checkEd25519(key ed25519.PublicKey) error {
 			return fault.New(fault.Invalid, "Ed25519 public key must not be a point of small order")
 		}
 	}
+	if !belowFieldPrime(y) {
+		return fault.New(fault.Invalid, "Ed25519 public key must be in its canonical encoding (RFC 8032 section 5.1.3)")
+	}
 	return nil
+}
+
+// belowFieldPrime reports whether a coordinate in little endian is below 2^255 - 19.
+// y and y + 2^255 - 19 encode one point, which would be two keys to whoever compares
+// octets.
+func belowFieldPrime(y [ed25519.PublicKeySize]byte) bool {
+	prime := fieldPrimePlus(0)
+	for i := len(y) - 1; i >= 0; i-- {
+		if y[i] != prime[i] {
+			return y[i] < prime[i]
+		}
+	}
+	return false
 }

@@ -1,6 +1,7 @@
 package cert
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -25,6 +26,32 @@ var (
 	oidEd25519 = asn1.ObjectIdentifier{1, 3, 101, 112}
 )
 
+// SPKI returns the canonical SubjectPublicKeyInfo of a public key in DER (RFC 5280
+// section 4.1.2.7): RSA parameters are NULL (RFC 3279 section 2.3.1), curves are named
+// and points uncompressed (RFC 5480 section 2), Ed25519 keys have no parameters (RFC
+// 8410 section 3).
+func SPKI(pub crypto.PublicKey) ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return nil, fmt.Errorf("encoding public key: %w", err)
+	}
+	return der, nil
+}
+
+// CheckSPKI refuses a SubjectPublicKeyInfo that is not the canonical encoding of the
+// key that was read from it, such as one whose BIT STRING has unused bits or ends in
+// further octets: other software could read another key from it, or count it as
+// another key. field is what the message blames. Types of keys that are not known pass:
+// CheckKey refuses those.
+func CheckSPKI(field string, raw []byte, pub crypto.PublicKey) error {
+	canonical, err := SPKI(pub)
+	if err != nil || bytes.Equal(raw, canonical) {
+		return nil
+	}
+	return fault.Field(field, "must hold its public key in the canonical DER of SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7): "+
+		"no unused bits, no further octets, the parameters of its algorithm; make the key or the request anew")
+}
+
 // scanKey looks at a SubjectPublicKeyInfo without doing any mathematics: it refuses
 // unknown algorithms, explicit EC parameters (RFC 5480 section 2.1.1) and an RSA key
 // beyond MaxRSABits, whose verification would cost too much.
@@ -35,7 +62,10 @@ func scanKey(spki cryptobyte.String) error {
 		!spki.ReadASN1(&bits, cbasn1.BIT_STRING) || !spki.Empty() || len(bits) == 0 {
 		return malformed("ill-formed public key")
 	}
-	bits = bits[1:] // the count of unused bits
+	if bits[0] != 0 {
+		return malformed("the public key has unused bits")
+	}
+	bits = bits[1:]
 	switch {
 	case oid.Equal(oidRSA):
 		return scanRSA(bits)
@@ -68,9 +98,9 @@ func scanRSA(key cryptobyte.String) error {
 // SubjectKeyID returns the key identifier of RFC 7093 section 2, method 1: the
 // leftmost 160 bits of the SHA-256 digest of the subjectPublicKey bits.
 func SubjectKeyID(pub crypto.PublicKey) ([]byte, error) {
-	der, err := x509.MarshalPKIXPublicKey(pub)
+	der, err := SPKI(pub)
 	if err != nil {
-		return nil, fmt.Errorf("encoding public key: %w", err)
+		return nil, err
 	}
 	input := cryptobyte.String(der)
 	var spki, bits cryptobyte.String

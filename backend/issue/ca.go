@@ -112,8 +112,8 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 	}
 	if hash, err := cert.KeyFingerprint(csr.PublicKey); err != nil {
 		return nil, err
-	} else if id, ok := s.Issuers.KeyHolder(hash); ok && id == parent.ID() {
-		return nil, fault.Field("csr", "the public key is that of the signing issuer %s itself", id)
+	} else if hash == parent.Key() {
+		return nil, fault.Field("csr", "the public key is that of the signing issuer %s itself", parent.ID())
 	} else if err := s.Issuers.CheckKey(ctx, hash); err != nil {
 		return nil, fault.FieldOf(fault.Invalid, "csr", "%w", err)
 	}
@@ -164,8 +164,8 @@ func (s *Service) signUnder(ctx context.Context, parent *issuer.Issuer, compiled
 	if compiled.Kind() == profile.KindOCSP {
 		use = issuer.OCSPSigning
 	}
-	if !parent.May(use) {
-		return nil, nil, fault.New(fault.Denied, "issuer %s (%s) is not usable for %s", parent.ID(), parent.State(), use)
+	if err := parent.CheckUse(use); err != nil {
+		return nil, nil, err
 	}
 	algorithm, err := compiled.Signature().Algorithm(parent.Certificate().PublicKey)
 	if err != nil {

@@ -98,8 +98,8 @@ func (s *Service) findIssuer(ctx context.Context, request Request, c *candidate)
 	if !c.issuer.PermitsProfile(profileName) {
 		return nil, fault.New(fault.Denied, "issuer %s does not permit profile %s (permitted_profiles)", c.issuer.ID(), profileName)
 	}
-	if !c.issuer.May(issuer.Issuing) {
-		return nil, fault.New(fault.Denied, "issuer %s (%s) is not usable for %s", c.issuer.ID(), c.issuer.State(), issuer.Issuing)
+	if err := c.issuer.CheckUse(issuer.Issuing); err != nil {
+		return nil, err
 	}
 	algorithm, err := c.profile.Signature().Algorithm(c.issuer.Certificate().PublicKey)
 	if err != nil {

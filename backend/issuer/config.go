@@ -85,6 +85,9 @@ func (s *Set) PutDefaults(ctx context.Context, d Defaults) (Defaults, error) {
 		if target.State() == Revoked || target.cert == nil {
 			return fault.Field("default", "issuer %s is %s and cannot be the default", target.ID(), target.State())
 		}
+		if target.ended != "" {
+			return fault.Field("default", "issuer %s has the key of issuer %s, which was revoked, and cannot be the default", target.ID(), target.ended)
+		}
 		kept = Defaults{Default: target.ID(), FollowsLatest: d.FollowsLatest}
 		return s.defaults.Put(ctx, single, &kept)
 	})

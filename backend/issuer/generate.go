@@ -36,7 +36,7 @@ func (s *Set) Take(ctx context.Context, choice KeyChoice) (*keyring.Key, crypto.
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := s.CheckKey(ctx, cert.FingerprintOf(key.SPKI)); err != nil {
+	if err := s.CheckKey(ctx, key.Fingerprint()); err != nil {
 		return nil, nil, fault.FieldOf(fault.Invalid, "key_ref", "%w", err)
 	}
 	signer, err := s.Ring.Signer(ctx, key.ID)

@@ -131,7 +131,11 @@ func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Cert
 			return nil
 		}
 	}
-	if err := snap.checkKey(cert.FingerprintOf(c.RawSubjectPublicKeyInfo)); err != nil {
+	fingerprint, err := cert.KeyFingerprint(c.PublicKey)
+	if err != nil {
+		return err
+	}
+	if err := snap.checkKey(fingerprint); err != nil {
 		return fault.FieldOf(fault.Invalid, "certificate", "%q: %w", c.Subject.String(), err)
 	}
 	key, err := s.Ring.FindPublic(ctx, c.PublicKey)
@@ -188,13 +192,17 @@ func (s *Set) checkPlan(ctx context.Context, snap *snapshot, p *plan, certs []*x
 		if err != nil {
 			return err
 		}
-		waiting = append(waiting, cert.FingerprintOf(key.SPKI).Hex())
+		waiting = append(waiting, key.Fingerprint().Hex())
 	}
 	if len(waiting) == 0 {
 		return fault.Field("certificate", "no issuer is pending in this mount and no key of it matches: generate a request first")
 	}
+	got, err := cert.KeyFingerprint(certs[0].PublicKey)
+	if err != nil {
+		return err
+	}
 	return fault.Field("certificate", "no certificate matches a pending key: expected a public key with SHA-256 (SubjectPublicKeyInfo) %s, got %s",
-		fault.List(waiting), cert.FingerprintOf(certs[0].RawSubjectPublicKeyInfo).Hex())
+		fault.List(waiting), got.Hex())
 }
 
 // store writes a checked plan: keys first, then certificates, then the default. A
@@ -232,8 +240,8 @@ func (s *Set) store(ctx context.Context, snap *snapshot, p *plan, result *Import
 // adopt gives an imported key to the certificates, new or known, that carry it.
 func (s *Set) adopt(ctx context.Context, snap *snapshot, p *plan, key *keyring.Key) error {
 	take := func(r *record) bool {
-		c, err := x509.ParseCertificate(r.Certificate)
-		return err == nil && r.State == External && bytes.Equal(c.RawSubjectPublicKeyInfo, key.SPKI)
+		view, err := viewOf(r)
+		return err == nil && r.State == External && view.key == key.Fingerprint()
 	}
 	for _, r := range p.records {
 		if take(r) {

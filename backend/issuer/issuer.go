@@ -7,9 +7,11 @@ package issuer
 import (
 	"crypto/x509"
 	"slices"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
 
@@ -97,7 +99,9 @@ type record struct {
 type Issuer struct {
 	record
 	cert  *x509.Certificate
-	chain []*Issuer // this one first; up to the root where it is known
+	key   cert.Fingerprint // of its public key, pending or not
+	ended string           // id of the revoked issuer that has the same key, or ""
+	chain []*Issuer        // this one first; up to the root where it is known
 	// within checks drafts against the whole chain; made when the chain is linked.
 	within sign.Check
 }
@@ -142,6 +146,9 @@ func (i *Issuer) RevokedAt() time.Time {
 	return time.Unix(i.record.RevokedAt, 0).UTC()
 }
 
+// Key returns the fingerprint of the issuer's public key.
+func (i *Issuer) Key() cert.Fingerprint { return i.key }
+
 // Chain returns the certificates from this issuer up to the root, as far as the
 // mount knows them.
 func (i *Issuer) Chain() []*x509.Certificate { return certificates(i.chain) }
@@ -166,9 +173,24 @@ func (i *Issuer) Parent() *Issuer {
 // path lengths, key purposes, name constraints and validity (ca-2).
 func (i *Issuer) WithinChain() sign.Check { return i.within }
 
-// May reports whether state and settings let the issuer be used so.
+// May reports whether state and settings let the issuer be used so. The key of a
+// revoked issuer issues no more under any certificate (ca-4).
 func (i *Issuer) May(use Usage) bool {
-	return slices.Contains(i.record.Settings.Usage, string(use)) && slices.Contains(allowed[i.record.State], use)
+	return slices.Contains(i.record.Settings.Usage, string(use)) && slices.Contains(allowed[i.record.State], use) &&
+		(use != Issuing || i.ended == "")
+}
+
+// CheckUse is May as an error, Denied, that says why not.
+func (i *Issuer) CheckUse(use Usage) error {
+	switch {
+	case i.May(use):
+		return nil
+	case use == Issuing && i.ended != "" && i.ended != i.ID():
+		return fault.New(fault.Denied, "issuer %s (%s) is not usable for %s: it has the key of issuer %s, which was revoked", i.ID(), i.State(), use, i.ended)
+	case !slices.Contains(i.record.Settings.Usage, string(use)):
+		return fault.New(fault.Denied, "issuer %s (%s) is not usable for %s: its usage is %s", i.ID(), i.State(), use, strings.Join(i.record.Settings.Usage, ","))
+	}
+	return fault.New(fault.Denied, "issuer %s (%s) is not usable for %s", i.ID(), i.State(), use)
 }
 
 // SelfIssued reports whether the certificate's issuer is its own subject.

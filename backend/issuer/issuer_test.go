@@ -228,8 +228,10 @@ func active(t *testing.T) (*issuer.Set, *issuer.Issuer) {
 func TestCA4_RevokedIssuerNeverIssuesAgain(t *testing.T) {
 	ctx := context.Background()
 	set, i := active(t)
-	revoked, err := set.Revoke(ctx, i.ID())
+	ended, err := set.Revoke(ctx, i.ID())
 	require.NoError(t, err)
+	require.Len(t, ended, 1)
+	revoked := ended[0]
 	require.Equal(t, now, revoked.RevokedAt())
 	require.False(t, revoked.May(issuer.Issuing))
 	require.True(t, revoked.May(issuer.CRLSigning), "relying parties still ask about what it signed")

@@ -3,6 +3,7 @@ package issuer
 import (
 	"cmp"
 	"context"
+	"crypto"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -48,7 +49,7 @@ type snapshot struct {
 	byID     map[string]*Issuer
 	byName   map[string]*Issuer
 	ordered  []*Issuer                   // by creation, then id
-	keys     map[cert.Fingerprint]string // public key -> issuer id
+	keys     map[cert.Fingerprint]string // public key -> id of an issuer, pending ones included
 	ended    map[cert.Fingerprint]string // public key of a revoked issuer -> its id
 	defaults Defaults
 	urls     URLs
@@ -81,11 +82,9 @@ func (s *Set) load(ctx context.Context) error {
 		return fmt.Errorf("loading issuers: %w", err)
 	}
 	for id, r := range records {
-		view := &Issuer{record: *r}
-		if len(r.Certificate) > 0 {
-			if view.cert, err = x509.ParseCertificate(r.Certificate); err != nil {
-				return fmt.Errorf("loading issuer %s: %w", id, err)
-			}
+		view, err := viewOf(r)
+		if err != nil {
+			return fmt.Errorf("loading issuer %s: %w", id, err)
 		}
 		next.add(view)
 	}
@@ -95,6 +94,31 @@ func (s *Set) load(ctx context.Context) error {
 	next.link()
 	s.snap.Store(next)
 	return nil
+}
+
+// viewOf reads a record: its certificate, or while it is pending its request.
+func viewOf(r *record) (*Issuer, error) {
+	view := &Issuer{record: *r}
+	var pub crypto.PublicKey
+	switch {
+	case len(r.Certificate) > 0:
+		parsed, err := x509.ParseCertificate(r.Certificate)
+		if err != nil {
+			return nil, err
+		}
+		view.cert, pub = parsed, parsed.PublicKey
+	case len(r.CSR) > 0:
+		request, err := x509.ParseCertificateRequest(r.CSR)
+		if err != nil {
+			return nil, err
+		}
+		pub = request.PublicKey
+	default:
+		return view, nil
+	}
+	var err error
+	view.key, err = cert.KeyFingerprint(pub)
+	return view, err
 }
 
 func (n *snapshot) add(view *Issuer) {
@@ -112,16 +136,21 @@ func (n *snapshot) link() {
 	})
 	n.keys, n.ended = map[cert.Fingerprint]string{}, map[cert.Fingerprint]string{}
 	for _, view := range n.ordered {
+		if view.key == (cert.Fingerprint{}) {
+			continue
+		}
+		n.keys[view.key] = view.ID()
+		if view.State() == Revoked {
+			n.ended[view.key] = view.ID()
+		}
+	}
+	for _, view := range n.ordered {
+		view.ended = n.ended[view.key]
 		view.chain = n.chainOf(view)
 		if view.cert == nil {
 			continue
 		}
 		view.within = sign.WithinChain(n.whole(view))
-		key := cert.FingerprintOf(view.cert.RawSubjectPublicKeyInfo)
-		n.keys[key] = view.ID()
-		if view.State() == Revoked {
-			n.ended[key] = view.ID()
-		}
 	}
 }
 
@@ -214,8 +243,8 @@ func (s *Set) Loaded() []*Issuer {
 	return loaded
 }
 
-// KeyHolder returns the id of the issuer that has the public key with this
-// fingerprint. It touches no storage and knows nothing before the first load.
+// KeyHolder returns the id of an issuer, pending ones included, that has the public
+// key with this fingerprint. It touches no storage and knows nothing before the first load.
 func (s *Set) KeyHolder(key cert.Fingerprint) (id string, found bool) {
 	snap := s.snap.Load()
 	if snap == nil {
@@ -251,8 +280,8 @@ type authorityKey struct {
 // signature algorithm or, for zero, the one that suits its key. Denied when the
 // issuer may not be used so; Unavailable when its token cannot be reached.
 func (s *Set) Authority(ctx context.Context, i *Issuer, use Usage, algorithm x509.SignatureAlgorithm) (*sign.Authority, error) {
-	if !i.May(use) {
-		return nil, fault.New(fault.Denied, "issuer %s (%s) is not usable for %s", i.ID(), i.State(), use)
+	if err := i.CheckUse(use); err != nil {
+		return nil, err
 	}
 	key := authorityKey{i.ID(), algorithm}
 	known, _ := s.authorities.Load(key)

@@ -68,6 +68,9 @@ func checkUsage(target *Issuer, usage []string) error {
 	if target.State() == Revoked && slices.Contains(usage, string(Issuing)) {
 		return fault.Field("usage", "issuer %s was revoked and never issues again", target.ID())
 	}
+	if target.ended != "" && slices.Contains(usage, string(Issuing)) && !slices.Contains(target.Settings().Usage, string(Issuing)) {
+		return fault.Field("usage", "issuer %s has the key of issuer %s, which was revoked, and never issues again", target.ID(), target.ended)
+	}
 	return nil
 }
 
@@ -139,10 +142,58 @@ func (s *Set) Delete(ctx context.Context, ref string) (wasDefault bool, err erro
 	return wasDefault, err
 }
 
-// Revoke ends an issuer: it never issues again and is no longer the default. It
-// does not tell relying parties: that is the CRL of the CA above.
-func (s *Set) Revoke(ctx context.Context, ref string) (*Issuer, error) {
-	return s.move(ctx, ref, Revoked)
+// Revoke ends an issuer and every other one that has its key: a CA is revoked as
+// compromised, and what is compromised is the key. They never issue again and are no
+// longer the default. Relying parties learn it from the CRLs of the CAs above. The
+// issuer that was named comes first.
+//
+// If we crash in between, some of them are not called revoked, and issue no more all
+// the same (Issuer.May): the same call does the rest.
+func (s *Set) Revoke(ctx context.Context, ref string) ([]*Issuer, error) {
+	var ids []string
+	err := s.change(ctx, func(snap *snapshot) error {
+		target, err := snap.get(ref)
+		if err != nil {
+			return err
+		}
+		ids = []string{target.ID()}
+		if err := s.end(ctx, snap, target); err != nil {
+			return err
+		}
+		for _, twin := range snap.ordered {
+			if twin == target || twin.key != target.key || twin.KeyID() == "" || twin.cert == nil {
+				continue
+			}
+			ids = append(ids, twin.ID())
+			if err := s.end(ctx, snap, twin); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("moving issuer %s to %s: %w", ref, Revoked, err)
+	}
+	ended := make([]*Issuer, 0, len(ids))
+	for _, id := range ids {
+		i, err := s.Get(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		ended = append(ended, i)
+	}
+	return ended, nil
+}
+
+// end writes that one issuer is revoked.
+func (s *Set) end(ctx context.Context, snap *snapshot, target *Issuer) error {
+	if target.State() == Revoked {
+		return nil
+	}
+	next := target.record
+	next.RevokedAt = s.Now().Unix()
+	next.Settings.Usage = slices.DeleteFunc(slices.Clone(next.Settings.Usage), func(u string) bool { return u == string(Issuing) })
+	return s.transit(ctx, snap, target, &next, Revoked)
 }
 
 // transitions says which states may follow which by an operator's word.
@@ -170,6 +221,24 @@ func (s *Set) Activate(ctx context.Context, ref string) (*Issuer, error) {
 	return s.move(ctx, ref, Active)
 }
 
+// transit writes the next record of an issuer in another state. What is not active is
+// not the default.
+func (s *Set) transit(ctx context.Context, snap *snapshot, target *Issuer, next *record, to State) error {
+	if !slices.Contains(transitions[target.State()], to) {
+		return fault.New(fault.Conflict, "issuer %s is %s and cannot become %s", target.ID(), target.State(), to)
+	}
+	if to == Active && target.ended != "" {
+		return fault.New(fault.Conflict, "issuer %s has the key of issuer %s, which was revoked, and cannot become %s", target.ID(), target.ended, to)
+	}
+	if to != Active && snap.defaults.Default == target.ID() {
+		if err := s.defaults.Put(ctx, single, &Defaults{FollowsLatest: snap.defaults.FollowsLatest}); err != nil {
+			return err
+		}
+	}
+	next.State = to
+	return s.records.Put(ctx, target.ID(), next)
+}
+
 func (s *Set) move(ctx context.Context, ref string, to State) (*Issuer, error) {
 	var id string
 	err := s.change(ctx, func(snap *snapshot) error {
@@ -181,21 +250,8 @@ func (s *Set) move(ctx context.Context, ref string, to State) (*Issuer, error) {
 		if target.State() == to {
 			return nil
 		}
-		if !slices.Contains(transitions[target.State()], to) {
-			return fault.New(fault.Conflict, "issuer %s is %s and cannot become %s", id, target.State(), to)
-		}
 		next := target.record
-		next.State = to
-		if to == Revoked {
-			next.RevokedAt = s.Now().Unix()
-			next.Settings.Usage = slices.DeleteFunc(slices.Clone(next.Settings.Usage), func(u string) bool { return u == string(Issuing) })
-		}
-		if to != Active && snap.defaults.Default == id {
-			if err := s.defaults.Put(ctx, single, &Defaults{FollowsLatest: snap.defaults.FollowsLatest}); err != nil {
-				return err
-			}
-		}
-		return s.records.Put(ctx, id, &next)
+		return s.transit(ctx, snap, target, &next, to)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("moving issuer %s to %s: %w", ref, to, err)

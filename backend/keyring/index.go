@@ -49,7 +49,7 @@ func newIndex(keys []*Key, tokens map[string]TokenConfig, chosen string) *index 
 	}
 	for _, key := range i.keys {
 		i.byID[key.ID] = key
-		i.byPublic[cert.FingerprintOf(key.SPKI)] = key
+		i.byPublic[key.Fingerprint()] = key
 		if key.Name != "" {
 			i.byName[key.Name] = key
 			i.folded[strings.ToLower(key.Name)] = struct{}{}

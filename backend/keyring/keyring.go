@@ -47,6 +47,10 @@ func (k *Key) Public() (crypto.PublicKey, error) {
 	return pub, nil
 }
 
+// Fingerprint returns the identity of the public key, as cert.KeyFingerprint does:
+// SPKI is canonical, because it is encoded from the parsed key.
+func (k *Key) Fingerprint() cert.Fingerprint { return cert.FingerprintOf(k.SPKI) }
+
 // Config says what a Ring works on.
 type Config struct {
 	Store kv.Store

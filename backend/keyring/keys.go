@@ -92,9 +92,9 @@ func softwareRecord(key crypto.Signer) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	spki, err := x509.MarshalPKIXPublicKey(key.Public())
+	spki, err := cert.SPKI(key.Public())
 	if err != nil {
-		return nil, fmt.Errorf("encoding public key: %w", err)
+		return nil, err
 	}
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -165,7 +165,7 @@ func (r *Ring) Import(ctx context.Context, name string, text []byte) (key *Key, 
 	if err != nil {
 		return nil, false, err
 	}
-	if same := i.byPublic[cert.FingerprintOf(made.SPKI)]; same != nil {
+	if same := i.byPublic[made.Fingerprint()]; same != nil {
 		return same.clone(), true, nil
 	}
 	if err := r.checkName(i, name, ""); err != nil {

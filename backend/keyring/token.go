@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -165,7 +164,7 @@ func (r *Ring) makeInToken(ctx context.Context, spec cert.KeySpec, name string) 
 		return nil, fmt.Errorf("generating key in token %s: %w", name, err)
 	}
 	made.Evidence = &evidence
-	if made.SPKI, err = x509.MarshalPKIXPublicKey(signer.Public()); err != nil {
+	if made.SPKI, err = cert.SPKI(signer.Public()); err != nil {
 		return nil, fmt.Errorf("encoding public key of a key in token %s: %w", name, err)
 	}
 	return made, nil

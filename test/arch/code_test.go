@@ -66,6 +66,26 @@ func TestOnlySignCallsX509Create(t *testing.T) {
 	none(t, violations)
 }
 
+// encodedKeys are the folders and files that may look at the encoding of a public key:
+// where its canonical form is demanded, and where RFC 6960 and RFC 5280 hash its bits.
+var encodedKeys = []string{"backend/cert", "backend/crl/encode.go", "backend/ocsp/response.go"}
+
+func TestId1_PublicKeysAreComparedParsed(t *testing.T) {
+	var violations []string
+	for _, s := range sources(t) {
+		if s.test || slices.ContainsFunc(encodedKeys, func(place string) bool { return within(s.path, place) }) {
+			continue
+		}
+		ast.Inspect(s.file, func(node ast.Node) bool {
+			if selector, ok := node.(*ast.SelectorExpr); ok && selector.Sel.Name == "RawSubjectPublicKeyInfo" {
+				violations = append(violations, s.at(selector)+" looks at the encoding of a key: compare cert.KeyFingerprint or cert.Equal")
+			}
+			return true
+		})
+	}
+	none(t, violations)
+}
+
 func TestNoChanceButCryptoRand(t *testing.T) {
 	var violations []string
 	for _, s := range sources(t) {

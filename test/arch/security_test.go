@@ -12,7 +12,7 @@ import (
 
 var (
 	// families are the words with which the ids of docs/security.md begin.
-	families   = `(?:names|time|ca|key|rev|ocsp|dos|authz|approve|ssh|acme|hsm|publish|page|crash|fields|null)`
+	families   = `(?:names|time|ca|key|rev|ocsp|dos|authz|approve|ssh|acme|hsm|publish|page|crash|fields|null|id|race|past|promise)`
 	rowID      = regexp.MustCompile(`\b` + families + `-[0-9]+\b`)
 	inTestName = regexp.MustCompile(`^(?:Test|Fuzz)((?:[A-Za-z]+[0-9]+_)+)`)
 	mentioned  = regexp.MustCompile(`\(` + families + `-[0-9]+(?:, ` + families + `-[0-9]+)*\)`)
