@@ -66,6 +66,8 @@ type background struct {
 	cancel context.CancelFunc
 	// turn admits one round at a time: a Tick that finds it taken has nothing to add.
 	turn sync.Mutex
+	// configuring admits one ConfigureOCSP at a time.
+	configuring sync.Mutex
 }
 
 // New wires the rooms. It touches no storage and starts nothing.
@@ -163,6 +165,8 @@ func (b *Backend) loadLedger(ctx context.Context) error {
 // ConfigureOCSP hands what config/crl and config/ocsp say to the responder; to be
 // called after each write of them. A responder that is told the same keeps its answers.
 func (b *Backend) ConfigureOCSP(ctx context.Context) error {
+	b.background.configuring.Lock() // what was read last is what holds (race-1)
+	defer b.background.configuring.Unlock()
 	expiry, disabled, err := b.CRL.OCSPExpiry(ctx)
 	if err != nil {
 		return err

@@ -44,12 +44,7 @@ func (m *mount) readURLs(ctx context.Context, _ *schema.Call, _ schema.None) (is
 }
 
 func (m *mount) writeURLs(ctx context.Context, call *schema.Call, in issuer.URLs) (issuer.URLs, error) {
-	old, err := m.engine.Issuers.URLs(ctx)
-	if err != nil {
-		return issuer.URLs{}, err
-	}
-	urls := schema.Merge(old, in, call.Given)
-	return urls, m.engine.Issuers.PutURLs(ctx, urls)
+	return m.engine.Issuers.AmendURLs(ctx, schema.Change(in, call.Given))
 }
 
 func (m *mount) readCluster(ctx context.Context, _ *schema.Call, _ schema.None) (issuer.Cluster, error) {
@@ -57,12 +52,7 @@ func (m *mount) readCluster(ctx context.Context, _ *schema.Call, _ schema.None) 
 }
 
 func (m *mount) writeCluster(ctx context.Context, call *schema.Call, in issuer.Cluster) (issuer.Cluster, error) {
-	old, err := m.engine.Issuers.Cluster(ctx)
-	if err != nil {
-		return issuer.Cluster{}, err
-	}
-	cluster := schema.Merge(old, in, call.Given)
-	return cluster, m.engine.Issuers.PutCluster(ctx, cluster)
+	return m.engine.Issuers.AmendCluster(ctx, schema.Change(in, call.Given))
 }
 
 func (m *mount) readDefaults(ctx context.Context, _ *schema.Call, _ schema.None) (issuer.Defaults, error) {
@@ -70,15 +60,13 @@ func (m *mount) readDefaults(ctx context.Context, _ *schema.Call, _ schema.None)
 }
 
 func (m *mount) writeDefaults(ctx context.Context, call *schema.Call, in issuer.Defaults) (issuer.Defaults, error) {
-	old, err := m.engine.Issuers.Defaults(ctx)
-	if err != nil {
-		return issuer.Defaults{}, err
-	}
-	// Terraform writes an empty default when its configuration names none.
-	if call.Given.Has("default") && in.Default == "" && old.Default != "" {
-		return issuer.Defaults{}, fault.Field("default", "must name an issuer: an empty one would stop all requests that name none")
-	}
-	return m.engine.Issuers.PutDefaults(ctx, schema.Merge(old, in, call.Given))
+	return m.engine.Issuers.AmendDefaults(ctx, func(defaults *issuer.Defaults) error {
+		// Terraform writes an empty default when its configuration names none.
+		if call.Given.Has("default") && in.Default == "" && defaults.Default != "" {
+			return fault.Field("default", "must name an issuer: an empty one would stop all requests that name none")
+		}
+		return schema.Change(in, call.Given)(defaults)
+	})
 }
 
 type replaceInput struct {
@@ -86,12 +74,10 @@ type replaceInput struct {
 }
 
 func (m *mount) replaceRoot(ctx context.Context, _ *schema.Call, in replaceInput) (issuer.Defaults, error) {
-	old, err := m.engine.Issuers.Defaults(ctx)
-	if err != nil {
-		return issuer.Defaults{}, err
-	}
-	old.Default = in.Default
-	return m.engine.Issuers.PutDefaults(ctx, old)
+	return m.engine.Issuers.AmendDefaults(ctx, func(defaults *issuer.Defaults) error {
+		defaults.Default = in.Default
+		return nil
+	})
 }
 
 func (m *mount) readCRLSettings(ctx context.Context, _ *schema.Call, _ schema.None) (crl.Settings, error) {
@@ -99,12 +85,8 @@ func (m *mount) readCRLSettings(ctx context.Context, _ *schema.Call, _ schema.No
 }
 
 func (m *mount) writeCRLSettings(ctx context.Context, call *schema.Call, in crl.Settings) (crl.Settings, error) {
-	old, err := m.engine.CRL.Settings(ctx)
+	settings, err := m.engine.CRL.AmendSettings(ctx, schema.Change(in, call.Given))
 	if err != nil {
-		return crl.Settings{}, err
-	}
-	settings := schema.Merge(old, in, call.Given)
-	if err := m.engine.CRL.PutSettings(ctx, settings); err != nil {
 		return crl.Settings{}, err
 	}
 	m.warnOfLists(ctx, call, settings)

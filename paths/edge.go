@@ -123,10 +123,5 @@ func (m *mount) readEdge(ctx context.Context, _ *schema.Call, _ schema.None) (pu
 }
 
 func (m *mount) writeEdge(ctx context.Context, call *schema.Call, in publisher.Edge) (publisher.Edge, error) {
-	old, err := m.engine.Publishers.Edge(ctx)
-	if err != nil {
-		return publisher.Edge{}, err
-	}
-	edge := schema.Merge(old, in, call.Given)
-	return edge, m.engine.Publishers.PutEdge(ctx, edge)
+	return m.engine.Publishers.AmendEdge(ctx, schema.Change(in, call.Given))
 }

@@ -89,26 +89,36 @@ func (m *mount) writeToken(ctx context.Context, _ *schema.Call, in tokenInput) (
 	if err := schema.CheckDistinct("name", in.Name, names); err != nil {
 		return tokenSettings{}, err
 	}
-	return m.putToken(ctx, in.Name, in.tokenSettings)
+	if err := in.check(); err != nil {
+		return tokenSettings{}, err
+	}
+	return in.tokenSettings, m.engine.Ring.PutToken(ctx, in.Name, keyring.TokenConfig(in.tokenSettings))
 }
 
 func (m *mount) patchToken(ctx context.Context, call *schema.Call, in tokenInput) (tokenSettings, error) {
-	config, err := m.engine.Ring.GetToken(ctx, in.Name)
+	config, err := m.engine.Ring.AmendToken(ctx, in.Name, func(config *keyring.TokenConfig) error {
+		settings := settingsOf(config)
+		if err := schema.Change(in.tokenSettings, call.Given)(&settings); err != nil {
+			return err
+		}
+		*config = keyring.TokenConfig(settings)
+		return settings.check()
+	})
 	if err != nil {
 		return tokenSettings{}, err
 	}
-	return m.putToken(ctx, in.Name, schema.Merge(settingsOf(config), in.tokenSettings, call.Given))
+	return settingsOf(config), nil
 }
 
-func (m *mount) putToken(ctx context.Context, name string, settings tokenSettings) (tokenSettings, error) {
-	if settings.Module == "" {
-		return tokenSettings{}, fault.Field("module", "is required")
+// check refuses settings that select no token, or two.
+func (s tokenSettings) check() error {
+	if s.Module == "" {
+		return fault.Field("module", "is required")
 	}
-	if (settings.TokenLabel == "") == (settings.TokenSerial == "") {
-		return tokenSettings{}, fault.Field("token_label", "exactly one of token_label and token_serial is required")
+	if (s.TokenLabel == "") == (s.TokenSerial == "") {
+		return fault.Field("token_label", "exactly one of token_label and token_serial is required")
 	}
-	err := m.engine.Ring.PutToken(ctx, name, keyring.TokenConfig(settings))
-	return settings, err
+	return nil
 }
 
 func (m *mount) deleteToken(ctx context.Context, _ *schema.Call, in tokenName) (schema.None, error) {

@@ -154,19 +154,15 @@ func (m *mount) readIssuer(ctx context.Context, _ *schema.Call, in issuerRef) (i
 }
 
 func (m *mount) writeIssuer(ctx context.Context, _ *schema.Call, in issuerInput) (issuerAnswer, error) {
-	return m.updateIssuer(ctx, in.Ref, in.Settings)
-}
-
-func (m *mount) patchIssuer(ctx context.Context, call *schema.Call, in issuerInput) (issuerAnswer, error) {
-	i, err := m.engine.Issuers.Get(ctx, in.Ref)
+	i, err := m.engine.Issuers.Update(ctx, in.Ref, in.Settings)
 	if err != nil {
 		return issuerAnswer{}, err
 	}
-	return m.updateIssuer(ctx, in.Ref, schema.Merge(i.Settings(), in.Settings, call.Given))
+	return answerIssuer(i), nil
 }
 
-func (m *mount) updateIssuer(ctx context.Context, ref string, settings issuer.Settings) (issuerAnswer, error) {
-	i, err := m.engine.Issuers.Update(ctx, ref, settings)
+func (m *mount) patchIssuer(ctx context.Context, call *schema.Call, in issuerInput) (issuerAnswer, error) {
+	i, err := m.engine.Issuers.Amend(ctx, in.Ref, schema.Change(in.Settings, call.Given))
 	if err != nil {
 		return issuerAnswer{}, err
 	}

@@ -38,12 +38,7 @@ func (m *mount) readKeyPool(ctx context.Context, _ *schema.Call, _ schema.None) 
 }
 
 func (m *mount) writeKeyPool(ctx context.Context, call *schema.Call, in keypool.Settings) (keypool.Settings, error) {
-	old, err := m.engine.Keys.Settings(ctx)
-	if err != nil {
-		return keypool.Settings{}, err
-	}
-	settings := schema.Merge(old, in, call.Given)
-	return settings, m.engine.Keys.PutSettings(ctx, settings)
+	return m.engine.Keys.AmendSettings(ctx, schema.Change(in, call.Given))
 }
 
 func (m *mount) readReadyKeys(_ context.Context, _ *schema.Call, _ schema.None) (readyKeys, error) {

@@ -30,12 +30,8 @@ func (m *mount) readOCSPOptions(ctx context.Context, _ *schema.Call, _ schema.No
 }
 
 func (m *mount) writeOCSPOptions(ctx context.Context, call *schema.Call, in ocsp.Options) (ocsp.Options, error) {
-	old, err := m.engine.OCSP.Options(ctx)
+	options, err := m.engine.OCSP.AmendOptions(ctx, schema.Change(in, call.Given))
 	if err != nil {
-		return ocsp.Options{}, err
-	}
-	options := schema.Merge(old, in, call.Given)
-	if err := m.engine.OCSP.PutOptions(ctx, options); err != nil {
 		return ocsp.Options{}, err
 	}
 	return options, m.engine.ConfigureOCSP(ctx)

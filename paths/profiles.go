@@ -127,20 +127,16 @@ func (m *mount) writeProfile(ctx context.Context, call *schema.Call, in profileI
 	if err != nil {
 		return profileAnswer{}, err
 	}
-	return m.putProfile(ctx, in.Name, schema.Merge(start, in.Config, call.Given))
+	if err := schema.Change(in.Config, call.Given)(&start); err != nil {
+		return profileAnswer{}, err
+	}
+	version, err := m.engine.Catalog.PutProfile(ctx, in.Name, start)
+	return profileAnswer{Name: in.Name, Version: version, Config: start}, err
 }
 
 func (m *mount) patchProfile(ctx context.Context, call *schema.Call, in profileInput) (profileAnswer, error) {
-	old, _, err := m.engine.Catalog.Profile(ctx, in.Name, 0)
-	if err != nil {
-		return profileAnswer{}, err
-	}
-	return m.putProfile(ctx, in.Name, schema.Merge(old, in.Config, call.Given))
-}
-
-func (m *mount) putProfile(ctx context.Context, name string, config profile.Config) (profileAnswer, error) {
-	version, err := m.engine.Catalog.PutProfile(ctx, name, config)
-	return profileAnswer{Name: name, Version: version, Config: config}, err
+	config, version, err := m.engine.Catalog.AmendProfile(ctx, in.Name, schema.Change(in.Config, call.Given))
+	return profileAnswer{Name: in.Name, Version: version, Config: config}, err
 }
 
 func (m *mount) deleteProfile(ctx context.Context, _ *schema.Call, in profileName) (schema.None, error) {

@@ -77,29 +77,35 @@ func (m *mount) writePublisher(ctx context.Context, _ *schema.Call, in publisher
 	if err := schema.CheckDistinct("name", in.Name, names); err != nil {
 		return publisherAnswer{}, err
 	}
-	return m.putPublisher(ctx, in.Name, in.Settings)
+	settings := in.Settings
+	if err := m.checkPublisher(ctx, &settings); err != nil {
+		return publisherAnswer{}, err
+	}
+	version, err := m.engine.Publishers.Put(ctx, in.Name, settings)
+	return publisherAnswer{Settings: settings, Version: version}, err
 }
 
 func (m *mount) patchPublisher(ctx context.Context, call *schema.Call, in publisherInput) (publisherAnswer, error) {
-	settings, _, err := m.engine.Publishers.Get(ctx, in.Name)
-	if err != nil {
-		return publisherAnswer{}, err
-	}
-	return m.putPublisher(ctx, in.Name, schema.Merge(settings, in.Settings, call.Given))
+	settings, version, err := m.engine.Publishers.Amend(ctx, in.Name, func(settings *publisher.Settings) error {
+		if err := schema.Change(in.Settings, call.Given)(settings); err != nil {
+			return err
+		}
+		return m.checkPublisher(ctx, settings)
+	})
+	return publisherAnswer{Settings: settings, Version: version}, err
 }
 
-func (m *mount) putPublisher(ctx context.Context, name string, settings publisher.Settings) (publisherAnswer, error) {
+// checkPublisher refuses issuers that do not exist, and says each kind of list once.
+func (m *mount) checkPublisher(ctx context.Context, settings *publisher.Settings) error {
 	for _, ref := range settings.Issuers {
 		if _, err := m.engine.Issuers.Get(ctx, ref); fault.Is(err, fault.NotFound) {
-			return publisherAnswer{}, fault.Field("issuers", "there is no issuer %s", ref)
+			return fault.Field("issuers", "there is no issuer %s", ref)
 		} else if err != nil {
-			return publisherAnswer{}, err
+			return err
 		}
 	}
-	slices.Sort(settings.Publish)
-	settings.Publish = slices.Compact(settings.Publish)
-	version, err := m.engine.Publishers.Put(ctx, name, settings)
-	return publisherAnswer{Settings: settings, Version: version}, err
+	settings.Publish = slices.Compact(slices.Sorted(slices.Values(settings.Publish))) // a copy: the stored list is shared
+	return nil
 }
 
 func (m *mount) deletePublisher(ctx context.Context, _ *schema.Call, in publisherName) (schema.None, error) {

@@ -67,32 +67,43 @@ func (m *mount) writeRole(ctx context.Context, call *schema.Call, in roleInput) 
 		if err != nil {
 			return role.Config{}, err
 		}
-		config = schema.Merge(role.DefaultConfigFor(config.Profile, base.Config()), config, call.Given)
+		config = role.DefaultConfigFor(in.Profile, base.Config())
+		if err := schema.Change(in.Config, call.Given)(&config); err != nil {
+			return role.Config{}, err
+		}
 	}
-	return m.putRole(ctx, call, in.Name, config)
+	complete(&config)
+	warnOfRole(call, config)
+	return config, m.engine.Catalog.PutRole(ctx, in.Name, config)
 }
 
 func (m *mount) patchRole(ctx context.Context, call *schema.Call, in roleInput) (role.Config, error) {
-	old, err := m.engine.Catalog.RoleConfig(ctx, in.Name)
-	if err != nil {
-		return role.Config{}, err
-	}
-	return m.putRole(ctx, call, in.Name, schema.Merge(old, in.Config, call.Given))
+	config, err := m.engine.Catalog.AmendRole(ctx, in.Name, func(config *role.Config) error {
+		if err := schema.Change(in.Config, call.Given)(config); err != nil {
+			return err
+		}
+		complete(config)
+		return nil
+	})
+	warnOfRole(call, config)
+	return config, err
 }
 
-// putRole stores a role. Fields that clients send empty when they mean the default
-// are completed here, so that they read back as what holds.
-func (m *mount) putRole(ctx context.Context, call *schema.Call, name string, config role.Config) (role.Config, error) {
+// complete fills in fields that clients send empty when they mean the default, so that
+// they read back as what holds.
+func complete(config *role.Config) {
 	fresh := role.DefaultConfig()
 	config.IssuerRef = cmp.Or(config.IssuerRef, fresh.IssuerRef)
 	config.SerialNumberSource = cmp.Or(config.SerialNumberSource, fresh.SerialNumberSource)
 	if len(config.CNValidations) == 0 {
 		config.CNValidations = fresh.CNValidations
 	}
+}
+
+func warnOfRole(call *schema.Call, config role.Config) {
 	if config.NoStore && config.GenerateLease {
 		call.Warn("generate_lease has no effect with no_store: what is not stored is not leased.")
 	}
-	return config, m.engine.Catalog.PutRole(ctx, name, config)
 }
 
 func (m *mount) deleteRole(ctx context.Context, _ *schema.Call, in roleName) (schema.None, error) {

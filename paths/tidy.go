@@ -123,10 +123,5 @@ func (m *mount) readAutoTidy(ctx context.Context, _ *schema.Call, _ schema.None)
 }
 
 func (m *mount) writeAutoTidy(ctx context.Context, call *schema.Call, in tidy.Settings) (tidy.Settings, error) {
-	old, err := m.engine.Tidy.Settings(ctx)
-	if err != nil {
-		return tidy.Settings{}, err
-	}
-	settings := schema.Merge(old, in, call.Given)
-	return settings, m.engine.Tidy.PutSettings(ctx, settings)
+	return m.engine.Tidy.AmendSettings(ctx, schema.Change(in, call.Given))
 }

@@ -31,7 +31,7 @@ func (c *Catalog) Profile(ctx context.Context, name string, version int) (profil
 	}
 	latest, ok := snap.latest[name]
 	if !ok || version < 0 || version > latest {
-		return profile.Config{}, 0, fault.New(fault.NotFound, "no such profile or version: %s", name)
+		return profile.Config{}, 0, noVersion(name)
 	}
 	if version == 0 {
 		version = latest
@@ -86,38 +86,73 @@ func (c *Catalog) Issued(ctx context.Context, ref string) (*profile.Profile, err
 // overwrites the orphan, which nothing ever referred to.
 func (c *Catalog) PutProfile(ctx context.Context, name string, config profile.Config) (int, error) {
 	version := 0
+	err := c.change(ctx, func(snap *snapshot) (err error) {
+		version, err = c.putProfile(ctx, snap, name, config)
+		return err
+	})
+	return version, err
+}
+
+// AmendProfile makes the next version of a profile by changing the newest one under
+// the catalog's lock, so that of two changes at a time neither is lost, and a deleted
+// profile does not come back (race-1). It returns the version and what it says.
+// NotFound when there is no such profile.
+func (c *Catalog) AmendProfile(ctx context.Context, name string, change func(*profile.Config) error) (profile.Config, int, error) {
+	var changed profile.Config
+	version := 0
 	err := c.change(ctx, func(snap *snapshot) error {
-		if err := checkName(sorted(snap.latest), name); err != nil {
-			return err
+		latest := snap.latest[name]
+		if latest == 0 {
+			return noVersion(name)
 		}
-		version = snap.numbered[name] + 1
-		compiled, err := profile.New(name, version, config)
+		newest, err := c.version(ctx, name, latest)
 		if err != nil {
 			return err
 		}
-		if err := lint.CheckPolicy(LintPolicy(compiled)); err != nil {
+		changed = *newest
+		if err := change(&changed); err != nil {
 			return err
 		}
-		if latest := snap.latest[name]; latest > 0 {
-			newest, err := c.version(ctx, name, latest)
-			if err != nil {
-				return err
-			}
-			if same(*newest, config) {
-				version = latest
-				return nil
-			}
-		}
-		if err := c.checkFollowers(snap, name, version, config); err != nil {
-			return err
-		}
-		c.versions.Delete(name + "@" + strconv.Itoa(version))
-		if err := c.table(name).Put(ctx, strconv.Itoa(version), &config); err != nil {
-			return err
-		}
-		return c.heads.Put(ctx, name, &head{Latest: version})
+		version, err = c.putProfile(ctx, snap, name, changed)
+		return err
 	})
-	return version, err
+	return changed, version, err
+}
+
+func noVersion(name string) error {
+	return fault.New(fault.NotFound, "no such profile or version: %s", name)
+}
+
+// putProfile is PutProfile for a caller that holds mu.
+func (c *Catalog) putProfile(ctx context.Context, snap *snapshot, name string, config profile.Config) (int, error) {
+	if err := checkName(sorted(snap.latest), name); err != nil {
+		return 0, err
+	}
+	version := snap.numbered[name] + 1
+	compiled, err := profile.New(name, version, config)
+	if err != nil {
+		return 0, err
+	}
+	if err := lint.CheckPolicy(LintPolicy(compiled)); err != nil {
+		return 0, err
+	}
+	if latest := snap.latest[name]; latest > 0 {
+		newest, err := c.version(ctx, name, latest)
+		if err != nil {
+			return 0, err
+		}
+		if same(*newest, config) {
+			return latest, nil
+		}
+	}
+	if err := c.checkFollowers(snap, name, version, config); err != nil {
+		return 0, err
+	}
+	c.versions.Delete(name + "@" + strconv.Itoa(version))
+	if err := c.table(name).Put(ctx, strconv.Itoa(version), &config); err != nil {
+		return 0, err
+	}
+	return version, c.heads.Put(ctx, name, &head{Latest: version})
 }
 
 // LintPolicy is what a profile wants of the lint room, which does not know profiles.

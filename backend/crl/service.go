@@ -31,8 +31,9 @@ type Service struct {
 	config Config
 	heads  kv.Table[Head]
 
-	current atomic.Pointer[rules] // config/crl as last read or written; nil: not read
-	loads   singleflight.Group    // cold reads, by listName
+	current     atomic.Pointer[rules] // config/crl as last read or written; nil: not read
+	configuring sync.Mutex            // whoever holds it is the only one that changes config/crl
+	loads       singleflight.Group    // cold reads, by listName
 
 	stop       context.Context
 	halt       context.CancelFunc

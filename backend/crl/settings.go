@@ -189,10 +189,32 @@ func (s *Service) OCSPExpiry(ctx context.Context) (expiry time.Duration, disable
 	return r.ocspExpiry, r.settings.OCSPDisable, nil
 }
 
+// AmendSettings changes config/crl under one lock, so that of two changes at a time
+// neither is lost (race-1), and returns what it says then.
+func (s *Service) AmendSettings(ctx context.Context, change func(*Settings) error) (Settings, error) {
+	s.configuring.Lock()
+	defer s.configuring.Unlock()
+	settings, err := s.Settings(ctx)
+	if err != nil {
+		return Settings{}, err
+	}
+	if err := change(&settings); err != nil {
+		return Settings{}, err
+	}
+	return settings, s.putSettings(ctx, settings)
+}
+
 // PutSettings validates and stores config/crl. When disable, enable_delta or shards
 // changed, the lists are rebuilt before it returns; a list that could not be rebuilt is
 // no error here: it shows in LastError and Tick tries again.
 func (s *Service) PutSettings(ctx context.Context, settings Settings) error {
+	s.configuring.Lock()
+	defer s.configuring.Unlock()
+	return s.putSettings(ctx, settings)
+}
+
+// putSettings is PutSettings for a caller that holds configuring.
+func (s *Service) putSettings(ctx context.Context, settings Settings) error {
 	next, err := newRules(settings)
 	if err != nil {
 		return err

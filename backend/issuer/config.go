@@ -69,26 +69,34 @@ func (s *Set) Defaults(ctx context.Context) (Defaults, error) {
 	return snap.defaults, nil
 }
 
-// PutDefaults writes config/issuers. The default may be given by name, is kept by
-// id, and must have a certificate that is not revoked.
+// PutDefaults replaces config/issuers, as AmendDefaults changes it.
 func (s *Set) PutDefaults(ctx context.Context, d Defaults) (Defaults, error) {
+	return s.AmendDefaults(ctx, replacement(d))
+}
+
+// AmendDefaults changes config/issuers under the set's lock (race-1) and returns what
+// it says then. The default may be given by name, is kept by id, and must have a
+// certificate that is not revoked.
+func (s *Set) AmendDefaults(ctx context.Context, change func(*Defaults) error) (Defaults, error) {
 	var kept Defaults
 	err := s.change(ctx, func(snap *snapshot) error {
-		if d.Default == "" {
-			kept = d
-			return s.defaults.Put(ctx, single, &kept)
+		kept = snap.defaults
+		if err := change(&kept); err != nil {
+			return err
 		}
-		target, err := snap.get(d.Default)
-		if err != nil {
-			return fault.FieldOf(fault.Invalid, "default", "%w", err)
+		if kept.Default != "" {
+			target, err := snap.get(kept.Default)
+			if err != nil {
+				return fault.FieldOf(fault.Invalid, "default", "%w", err)
+			}
+			if target.State() == Revoked || target.cert == nil {
+				return fault.Field("default", "issuer %s is %s and cannot be the default", target.ID(), target.State())
+			}
+			if target.ended != "" {
+				return fault.Field("default", "issuer %s has the key of issuer %s, which was revoked, and cannot be the default", target.ID(), target.ended)
+			}
+			kept.Default = target.ID()
 		}
-		if target.State() == Revoked || target.cert == nil {
-			return fault.Field("default", "issuer %s is %s and cannot be the default", target.ID(), target.State())
-		}
-		if target.ended != "" {
-			return fault.Field("default", "issuer %s has the key of issuer %s, which was revoked, and cannot be the default", target.ID(), target.ended)
-		}
-		kept = Defaults{Default: target.ID(), FollowsLatest: d.FollowsLatest}
 		return s.defaults.Put(ctx, single, &kept)
 	})
 	return kept, err
@@ -103,14 +111,29 @@ func (s *Set) URLs(ctx context.Context) (URLs, error) {
 	return snap.urls, nil
 }
 
-// PutURLs validates and writes config/urls.
+// PutURLs replaces config/urls, as AmendURLs changes it.
 func (s *Set) PutURLs(ctx context.Context, u URLs) error {
-	if err := checkURLs(profile.URLs{
-		IssuingCertificates: u.IssuingCertificates, CRLDistributionPoints: u.CRLDistribution, DeltaCRLs: u.DeltaCRLs, OCSPServers: u.OCSPServers,
-	}, u.EnableTemplating); err != nil {
-		return err
-	}
-	return s.change(ctx, func(*snapshot) error { return s.urls.Put(ctx, single, &u) })
+	_, err := s.AmendURLs(ctx, replacement(u))
+	return err
+}
+
+// AmendURLs changes config/urls under the set's lock (race-1), validates it and returns
+// what it says then.
+func (s *Set) AmendURLs(ctx context.Context, change func(*URLs) error) (URLs, error) {
+	var u URLs
+	err := s.change(ctx, func(snap *snapshot) error {
+		u = snap.urls
+		if err := change(&u); err != nil {
+			return err
+		}
+		if err := checkURLs(profile.URLs{
+			IssuingCertificates: u.IssuingCertificates, CRLDistributionPoints: u.CRLDistribution, DeltaCRLs: u.DeltaCRLs, OCSPServers: u.OCSPServers,
+		}, u.EnableTemplating); err != nil {
+			return err
+		}
+		return s.urls.Put(ctx, single, &u)
+	})
+	return u, err
 }
 
 // Cluster returns config/cluster.
@@ -122,14 +145,29 @@ func (s *Set) Cluster(ctx context.Context) (Cluster, error) {
 	return snap.cluster, nil
 }
 
-// PutCluster validates and writes config/cluster.
+// PutCluster replaces config/cluster, as AmendCluster changes it.
 func (s *Set) PutCluster(ctx context.Context, c Cluster) error {
-	for field, value := range map[string]string{"path": c.Path, "aia_path": c.AIAPath} {
-		if err := checkURL(field, value); value != "" && err != nil {
+	_, err := s.AmendCluster(ctx, replacement(c))
+	return err
+}
+
+// AmendCluster changes config/cluster under the set's lock (race-1), validates it and
+// returns what it says then.
+func (s *Set) AmendCluster(ctx context.Context, change func(*Cluster) error) (Cluster, error) {
+	var c Cluster
+	err := s.change(ctx, func(snap *snapshot) error {
+		c = snap.cluster
+		if err := change(&c); err != nil {
 			return err
 		}
-	}
-	return s.change(ctx, func(*snapshot) error { return s.cluster.Put(ctx, single, &c) })
+		for field, value := range map[string]string{"path": c.Path, "aia_path": c.AIAPath} {
+			if err := checkURL(field, value); value != "" && err != nil {
+				return err
+			}
+		}
+		return s.cluster.Put(ctx, single, &c)
+	})
+	return c, err
 }
 
 // change runs one write under mu on a loaded snapshot and publishes what storage

@@ -14,6 +14,20 @@ import (
 
 // Update replaces an issuer's settings.
 func (s *Set) Update(ctx context.Context, ref string, settings Settings) (*Issuer, error) {
+	return s.Amend(ctx, ref, replacement(settings))
+}
+
+// replacement is the change that leaves nothing of what was stored.
+func replacement[T any](with T) func(*T) error {
+	return func(stored *T) error {
+		*stored = with
+		return nil
+	}
+}
+
+// Amend changes an issuer's settings under the set's lock, so that of two changes at
+// a time neither is lost, and a deleted issuer does not come back (race-1).
+func (s *Set) Amend(ctx context.Context, ref string, change func(*Settings) error) (*Issuer, error) {
 	var id string
 	err := s.change(ctx, func(snap *snapshot) error {
 		target, err := snap.get(ref)
@@ -21,11 +35,14 @@ func (s *Set) Update(ctx context.Context, ref string, settings Settings) (*Issue
 			return err
 		}
 		id = target.ID()
-		if err := snap.checkSettings(target, &settings); err != nil {
+		next := target.record
+		next.Settings = target.Settings()
+		if err := change(&next.Settings); err != nil {
 			return err
 		}
-		next := target.record
-		next.Settings = settings
+		if err := snap.checkSettings(target, &next.Settings); err != nil {
+			return err
+		}
 		return s.records.Put(ctx, id, &next)
 	})
 	if err != nil {

@@ -65,6 +65,7 @@ type Pool struct {
 	config   Config
 	table    kv.Table[Settings]
 	settings atomic.Pointer[Settings]
+	writing  sync.Mutex   // whoever holds it is the only one that changes config/keypool
 	active   atomic.Int64 // when Touch was last called, in nanoseconds since 1970
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -212,8 +213,30 @@ func (p *Pool) Settings(ctx context.Context) (Settings, error) {
 	return *stored, nil
 }
 
+// AmendSettings changes config/keypool under one lock, so that of two changes at a time
+// neither is lost (race-1), and returns what it says then.
+func (p *Pool) AmendSettings(ctx context.Context, change func(*Settings) error) (Settings, error) {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	settings, err := p.Settings(ctx)
+	if err != nil {
+		return Settings{}, err
+	}
+	if err := change(&settings); err != nil {
+		return Settings{}, err
+	}
+	return settings, p.putSettings(ctx, settings)
+}
+
 // PutSettings stores config/keypool. Keys beyond a smaller size are dropped.
 func (p *Pool) PutSettings(ctx context.Context, settings Settings) error {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	return p.putSettings(ctx, settings)
+}
+
+// putSettings is PutSettings for a caller that holds writing.
+func (p *Pool) putSettings(ctx context.Context, settings Settings) error {
 	for _, spec := range sizes {
 		if settings.size(spec) < 0 {
 			return fault.New(fault.Invalid, "the number of %s keys must not be negative", spec)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
@@ -43,6 +42,11 @@ func (c TokenConfig) sameToken(other TokenConfig) bool {
 type handles struct {
 	sync.Mutex
 	byName map[string]*handle // nil: the ring was closed
+
+	// declaring has a *sync.Mutex for the name of each token that was declared: whoever
+	// holds it is the only one that changes that token's config. It is held while the
+	// token is opened, and so never one for all tokens. It comes before Ring.writing.
+	declaring sync.Map
 }
 
 // handle is the share of one token.
@@ -170,52 +174,6 @@ func (r *Ring) makeInToken(ctx context.Context, spec cert.KeySpec, name string) 
 	return made, nil
 }
 
-// PutToken writes a token's config after opening the token with it. The PIN of an
-// earlier config is kept when the new one has none and names the same token. A PIN
-// that is given clears its latch, so it is tried once more. Conflict when keys of
-// the ring would not be found in the token any more. MaxSessions holds from when
-// this process next opens the token.
-func (r *Ring) PutToken(ctx context.Context, name string, config TokenConfig) error {
-	if name == "" || strings.Contains(name, "/") {
-		return fault.Field("name", "must name the token, without slashes")
-	}
-	i, err := r.view(ctx)
-	if err != nil {
-		return err
-	}
-	old, existed := i.tokens[name]
-	open := hsm.Offer
-	if config.PIN == "" {
-		if existed && !config.sameToken(old) {
-			// It would be shown to a library or token that it was not meant for.
-			return fault.Field("pin", "must be given again when the module or the token changes")
-		}
-		config.PIN, open = old.PIN, hsm.Open
-	}
-	token, err := open(ctx, r.hsmConfig(config))
-	if err != nil {
-		return fmt.Errorf("opening token %s: %w", name, err)
-	}
-	if existed && !config.sameToken(old) {
-		if err := r.holdsKeys(ctx, i, name, token); err != nil {
-			token.Close()
-			return err
-		}
-	}
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	err = r.change(ctx,
-		func(ctx context.Context) error { return r.tokens.Put(ctx, name, &config) },
-		func(i *index) *index { return i.withToken(name, config) })
-	if err != nil {
-		token.Close()
-		r.opened.recheck()
-		return err
-	}
-	r.log.Info("wrote token", "name", name, "serial", token.Serial(), "module", config.Module)
-	return r.opened.replace(name, config, token)
-}
-
 // holdsKeys reports as Conflict that keys recorded in a token are not in this one.
 func (r *Ring) holdsKeys(ctx context.Context, i *index, name string, token *hsm.Token) error {
 	for _, key := range i.keys {
@@ -230,45 +188,6 @@ func (r *Ring) holdsKeys(ctx context.Context, i *index, name string, token *hsm.
 			return fault.New(fault.Conflict, "key %s lives in token %s and is not in the one that the new settings name: %w", key.ID, name, err)
 		}
 	}
-	return nil
-}
-
-// GetToken returns a token's config, with its PIN removed. NotFound when absent.
-func (r *Ring) GetToken(ctx context.Context, name string) (*TokenConfig, error) {
-	i, err := r.view(ctx)
-	if err != nil {
-		return nil, err
-	}
-	config, ok := i.tokens[name]
-	if !ok {
-		return nil, fault.New(fault.NotFound, "there is no token %q", name)
-	}
-	config.PIN = ""
-	return &config, nil
-}
-
-// DeleteToken forgets a token; Conflict while keys of the ring live in it. A token
-// that is not there is no error.
-func (r *Ring) DeleteToken(ctx context.Context, name string) error {
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	i, err := r.load(ctx)
-	if err != nil {
-		return err
-	}
-	for _, key := range i.keys {
-		if key.Token == name {
-			return fault.New(fault.Conflict, "token %s holds key %s; delete or destroy its keys first", name, key.ID)
-		}
-	}
-	err = r.change(ctx,
-		func(ctx context.Context) error { return r.tokens.Delete(ctx, name) },
-		func(i *index) *index { return i.withoutToken(name) })
-	if err != nil {
-		r.opened.recheck()
-		return err
-	}
-	_ = r.opened.replace(name, TokenConfig{}, nil) // of a closed ring there is nothing to give back
 	return nil
 }
 

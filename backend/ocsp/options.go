@@ -74,9 +74,31 @@ func (r *Responder) Options(ctx context.Context) (Options, error) {
 	return c.options, nil
 }
 
+// AmendOptions changes config/ocsp under one lock, so that of two changes at a time
+// neither is lost (race-1), and returns what it says then.
+func (r *Responder) AmendOptions(ctx context.Context, change func(*Options) error) (Options, error) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	o, err := r.Options(ctx)
+	if err != nil {
+		return Options{}, err
+	}
+	if err := change(&o); err != nil {
+		return Options{}, err
+	}
+	return o, r.putOptions(ctx, o)
+}
+
 // PutOptions validates and stores config/ocsp. It takes effect with the next
 // Configure; a new responder_validity with the next responder certificate.
 func (r *Responder) PutOptions(ctx context.Context, o Options) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	return r.putOptions(ctx, o)
+}
+
+// putOptions is PutOptions for a caller that holds writing.
+func (r *Responder) putOptions(ctx context.Context, o Options) error {
 	next, err := newChoices(o)
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ type Responder struct {
 	records  kv.Table[record]
 	answerer *Answerer
 	choices  atomic.Pointer[choices] // nil: to be read
+	writing  sync.Mutex              // whoever holds it is the only one that changes config/ocsp
 
 	preparing sync.Mutex // one Prepare at a time: a key is made once
 

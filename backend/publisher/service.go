@@ -133,13 +133,34 @@ func (s *Service) Repository(ctx context.Context) (feed.Repository, error) {
 	return known.repository, nil
 }
 
+// AmendEdge changes config/edge under the lock of all writes, so that of two changes at a
+// time neither is lost (race-1), and returns what it says then.
+func (s *Service) AmendEdge(ctx context.Context, change func(*Edge) error) (Edge, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	known, err := s.load(ctx)
+	if err != nil {
+		return Edge{}, err
+	}
+	edge := known.edge
+	if err := change(&edge); err != nil {
+		return Edge{}, err
+	}
+	return edge, s.putEdge(ctx, edge)
+}
+
 // PutEdge checks and stores config/edge.
 func (s *Service) PutEdge(ctx context.Context, edge Edge) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.putEdge(ctx, edge)
+}
+
+// putEdge is PutEdge for a caller that holds writing.
+func (s *Service) putEdge(ctx context.Context, edge Edge) error {
 	if _, err := edge.repository(); err != nil {
 		return err
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
 	defer s.known.Store(nil) // what is there now is read, whatever became of the write
 	return s.edge.Put(ctx, "", &edge)
 }
@@ -161,7 +182,7 @@ func (s *Service) Get(ctx context.Context, name string) (Settings, int64, error)
 	}
 	r, found := known.publishers[name]
 	if !found {
-		return Settings{}, 0, fault.New(fault.NotFound, "publisher %s does not exist", name)
+		return Settings{}, 0, unknown(name)
 	}
 	return r.Settings, r.Version, nil
 }
@@ -169,11 +190,42 @@ func (s *Service) Get(ctx context.Context, name string) (Settings, int64, error)
 // Put checks and stores a publisher under a canonical name, and returns its version.
 // Versions follow the clock, so that one that was deleted and made anew differs.
 func (s *Service) Put(ctx context.Context, name string, settings Settings) (version int64, err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.put(ctx, name, settings)
+}
+
+// Amend changes a stored publisher under the lock of all writes, so that of two changes
+// at a time neither is lost, and a deleted publisher does not come back (race-1). It
+// returns what is stored then. NotFound when there is none.
+func (s *Service) Amend(ctx context.Context, name string, change func(*Settings) error) (Settings, int64, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	known, err := s.load(ctx)
+	if err != nil {
+		return Settings{}, 0, err
+	}
+	before, found := known.publishers[name]
+	if !found {
+		return Settings{}, 0, unknown(name)
+	}
+	settings := before.Settings
+	if err := change(&settings); err != nil {
+		return Settings{}, 0, err
+	}
+	version, err := s.put(ctx, name, settings)
+	return settings, version, err
+}
+
+func unknown(name string) error {
+	return fault.New(fault.NotFound, "publisher %s does not exist", name)
+}
+
+// put is Put for a caller that holds writing.
+func (s *Service) put(ctx context.Context, name string, settings Settings) (version int64, err error) {
 	if err := settings.check(); err != nil {
 		return 0, err
 	}
-	s.writing.Lock()
-	defer s.writing.Unlock()
 	known, err := s.load(ctx)
 	if err != nil {
 		return 0, err

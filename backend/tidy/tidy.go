@@ -43,7 +43,8 @@ type Service struct {
 	runs     kv.Table[Run]
 	job      *job.Job
 	started  time.Time
-	luck     float64 // where between the backoffs the first run begins, from 0 to 1
+	luck     float64    // where between the backoffs the first run begins, from 0 to 1
+	writing  sync.Mutex // whoever holds it is the only one that changes config/auto-tidy
 
 	mu     sync.Mutex // guards what follows; not held over storage
 	known  *Settings  // config/auto-tidy; nil: not read
@@ -100,8 +101,30 @@ func (s *Service) Settings(ctx context.Context) (Settings, error) {
 	return *s.known, nil
 }
 
+// AmendSettings changes config/auto-tidy under one lock, so that of two changes at a
+// time neither is lost (race-1), and returns what it says then.
+func (s *Service) AmendSettings(ctx context.Context, change func(*Settings) error) (Settings, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	settings, err := s.Settings(ctx)
+	if err != nil {
+		return Settings{}, err
+	}
+	if err := change(&settings); err != nil {
+		return Settings{}, err
+	}
+	return settings, s.putSettings(ctx, settings)
+}
+
 // PutSettings validates and stores config/auto-tidy.
 func (s *Service) PutSettings(ctx context.Context, settings Settings) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.putSettings(ctx, settings)
+}
+
+// putSettings is PutSettings for a caller that holds writing.
+func (s *Service) putSettings(ctx context.Context, settings Settings) error {
 	if err := settings.check(); err != nil {
 		return err
 	}

@@ -79,3 +79,39 @@ func (c *Counted) Settle(t testing.TB) {
 		return looks >= quietLooks
 	}, 30*time.Second, 20*time.Millisecond)
 }
+
+// Interposed is storage that does something else in the middle of a write.
+type Interposed struct {
+	logical.Storage
+	pending atomic.Pointer[func()]
+}
+
+// Interpose puts the engine on interposed storage and starts it again.
+func (m *Mount) Interpose(t testing.TB) *Interposed {
+	t.Helper()
+	interposed := &Interposed{Storage: m.Storage}
+	m.Storage = interposed
+	m.Restart(t)
+	return interposed
+}
+
+// Before has something done just before the next write reaches storage, once.
+func (i *Interposed) Before(do func()) { i.pending.Store(&do) }
+
+// Put implements logical.Storage.
+func (i *Interposed) Put(ctx context.Context, entry *logical.StorageEntry) error {
+	i.interrupt()
+	return i.Storage.Put(ctx, entry)
+}
+
+// Delete implements logical.Storage.
+func (i *Interposed) Delete(ctx context.Context, key string) error {
+	i.interrupt()
+	return i.Storage.Delete(ctx, key)
+}
+
+func (i *Interposed) interrupt() {
+	if do := i.pending.Swap(nil); do != nil {
+		(*do)()
+	}
+}

@@ -59,17 +59,22 @@ func Decode[T any](data map[string]any) (T, Given, error) {
 	return value, given, err
 }
 
-// Merge returns old with those fields replaced by in's that were given: what a
-// PATCH, or a write that keeps what it does not name, leaves behind.
-func Merge[T any](old, in T, given Given) T {
-	p := planOf[T]()
-	from, to := reflect.ValueOf(&in).Elem(), reflect.ValueOf(&old).Elem()
-	for i := range p.fields {
-		if f := &p.fields[i]; given.Has(f.name) {
-			to.FieldByIndex(f.index).Set(from.FieldByIndex(f.index))
+// Change returns what a PATCH, or a write that keeps what it does not name, does to the
+// record that is stored: it replaces those fields by in's that were given. It is a
+// function, and there is no other way to merge, because only the room that keeps the
+// record can read, change and write it under one lock (race-1): hand it to a method
+// that begins with Amend.
+func Change[T any](in T, given Given) func(stored *T) error {
+	return func(stored *T) error {
+		p := planOf[T]()
+		from, to := reflect.ValueOf(&in).Elem(), reflect.ValueOf(stored).Elem()
+		for i := range p.fields {
+			if f := &p.fields[i]; given.Has(f.name) {
+				to.FieldByIndex(f.index).Set(from.FieldByIndex(f.index))
+			}
 		}
+		return nil
 	}
-	return old
 }
 
 // decode sets dst from data and from what the path captured. prefix stands before

@@ -204,7 +204,8 @@ func TestMergeChangesOnlyWhatWasGiven(t *testing.T) {
 	old.Text, old.Bits, old.AllowedDomains = "kept", 7, []string{"kept"}
 	in, given, err := schema.Decode[sample](map[string]any{"bits": 0.0, "choice": "b", "allowed_domains": []any{}})
 	require.NoError(t, err)
-	merged := schema.Merge(old, in, given)
+	merged := old
+	require.NoError(t, schema.Change(in, given)(&merged))
 	want := old
 	want.Bits, want.Choice, want.AllowedDomains = 0, "b", []string{}
 	require.Empty(t, cmp.Diff(want, merged, cmp.AllowUnexported(sample{})))
@@ -217,7 +218,9 @@ func TestMergeChangesOnlyWhatWasGiven(t *testing.T) {
 func TestMergeOfAnEmbeddedPart(t *testing.T) {
 	in, given, err := schema.Decode[sample](map[string]any{"allowed_domains": "e.com", "text": "t"})
 	require.NoError(t, err)
-	require.Equal(t, common{AllowedDomains: []string{"e.com"}}, schema.Merge(common{}, in.common, given))
+	var merged common
+	require.NoError(t, schema.Change(in.common, given)(&merged))
+	require.Equal(t, common{AllowedDomains: []string{"e.com"}}, merged)
 }
 
 func TestEncodeReadsBackWhatWasWritten(t *testing.T) {
