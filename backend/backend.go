@@ -78,6 +78,7 @@ func New(config Config) *Backend {
 	b.Ring = keyring.New(keyring.Config{Store: config.Store, Log: config.Log, Mount: config.Mount, Now: config.Now})
 	b.Issuers = issuer.New(issuer.Config{Store: config.Store, Ring: b.Ring, Log: config.Log, Now: config.Now})
 	b.Catalog = catalog.New(config.Store)
+	b.Catalog.OnMove(b.profileMoved)
 	b.Ledger = ledger.New(ledger.Config{
 		Store: config.Store, Log: config.Log, Now: config.Now,
 		Learnt: func(issuer string, reason cert.Reason) { b.CRL.Revoked(issuer, reason) },
@@ -120,6 +121,7 @@ func (b *Backend) round() {
 		name string
 		work func(context.Context) error
 	}{
+		{"moving profiles with reserved names", b.Catalog.Migrate},
 		{"loading issuers", b.loadIssuers},
 		{"loading the ledger", b.loadLedger},
 		{"reading config/crl", b.ConfigureOCSP},

@@ -93,6 +93,16 @@ func (b *Backend) issuedUnder(ctx context.Context, profileName string) (*profile
 	return compiled, err
 }
 
+// profileMoved lets issuers follow a profile that was moved from a reserved name. Under
+// a preset's name they permitted the stored profile alone. The other reserved names are
+// also those of CA certificates without a profile, which stay permitted.
+func (b *Backend) profileMoved(ctx context.Context, from, to string) error {
+	if _, preset := profile.Preset(from); preset {
+		return b.Issuers.MoveProfile(ctx, from, []string{to})
+	}
+	return b.Issuers.MoveProfile(ctx, from, []string{from, to})
+}
+
 // ocspSource shows the issuers to the ocsp room.
 type ocspSource struct{ b *Backend }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 
@@ -168,15 +167,16 @@ func (m *mount) signIntermediateAtIssuer(ctx context.Context, call *schema.Call,
 }
 
 func (m *mount) signSubordinate(ctx context.Context, call *schema.Call, ref string, in subordinate) (certificateAnswer, error) {
-	config := in.config(profile.KindSubCA)
+	config, remembered := in.config(profile.KindSubCA), ""
 	if in.Profile != "" {
 		if err := shapeless(call.Given); err != nil {
 			return certificateAnswer{}, err
 		}
-		var err error
-		if config, err = m.subordinateProfile(ctx, in.Profile); err != nil {
+		base, err := m.subordinateProfile(ctx, in.Profile)
+		if err != nil {
 			return certificateAnswer{}, err
 		}
+		config, remembered = base.Config(), base.Name()
 	}
 	request, err := m.caRequest(in.caSubject, in.caValidity, config)
 	if err != nil {
@@ -189,7 +189,7 @@ func (m *mount) signSubordinate(ctx context.Context, call *schema.Call, ref stri
 	if request.SubjectKeyID, err = parseKeyID(in.SubjectKeyID); err != nil {
 		return certificateAnswer{}, err
 	}
-	request.ProfileName, _, _ = strings.Cut(in.Profile, "@")
+	request.ProfileName = remembered
 	result, err := m.engine.Issue.SignIntermediate(ctx, request, role.Identity{EntityID: call.Request.EntityID})
 	if err != nil {
 		return certificateAnswer{}, err
@@ -231,15 +231,15 @@ func (m *mount) answerSubordinate(call *schema.Call, result *issue.Result, form 
 }
 
 // subordinateProfile returns a profile for CAs below others.
-func (m *mount) subordinateProfile(ctx context.Context, ref string) (profile.Config, error) {
+func (m *mount) subordinateProfile(ctx context.Context, ref string) (*profile.Profile, error) {
 	compiled, err := m.engine.Catalog.Resolve(ctx, ref)
 	if err != nil {
-		return profile.Config{}, err
+		return nil, err
 	}
 	if compiled.Kind() != profile.KindSubCA {
-		return profile.Config{}, fault.Field("profile", "must be of kind %s, not %s", profile.KindSubCA, compiled.Kind())
+		return nil, fault.Field("profile", "must be of kind %s, not %s", profile.KindSubCA, compiled.Kind())
 	}
-	return compiled.Config(), nil
+	return compiled, nil
 }
 
 // shapeless refuses fields that would change what a profile says.

@@ -10,7 +10,6 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
-	"vault-plugin-secrets-enterprise-pki/backend/revoke"
 )
 
 // leaseType is what leases of certificates are called in Vault's storage, as in the
@@ -38,7 +37,7 @@ func (m *mount) revokeLease(ctx context.Context, req *logical.Request, _ *framew
 	if err != nil {
 		return nil, fmt.Errorf("reading the lease's serial number: %w", err)
 	}
-	_, err = m.engine.Revoke.BySerial(ctx, serial, revoke.Request{})
+	_, err = m.engine.Revoke.EndOfLease(ctx, serial)
 	if err == nil || fault.Is(err, fault.NotFound) || m.System().Tainted() {
 		return nil, nil
 	}

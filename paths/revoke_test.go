@@ -106,6 +106,30 @@ func TestRev4_EndingALeaseRevokesTheCertificate(t *testing.T) {
 	}
 }
 
+func TestRev4_NoProfileKeepsTheEndOfALeaseFromRevoking(t *testing.T) {
+	for allowed, want := range map[string]string{
+		"unspecified,superseded":          "unspecified",
+		"cessationOfOperation,superseded": "cessationOfOperation",
+		"keyCompromise,superseded":        "privilegeWithdrawn",
+		"certificateHold":                 "privilegeWithdrawn",
+	} {
+		m := pathstest.InProcess(t)
+		withRoot(t, m)
+		m.Write(t, "profiles/leased", map[string]any{"preset": "tls-server", "allowed_revocation_reasons": allowed}).Expect(http.StatusOK)
+		m.Write(t, "roles/leased", map[string]any{
+			"profile": "leased", "allowed_domains": "example.com", "allow_subdomains": true, "generate_lease": true,
+		}).Expect(http.StatusOK)
+		issued := m.Write(t, "issue/leased", map[string]any{"alt_names": "a.example.com"}).Expect(http.StatusOK)
+		for range 2 {
+			_, err := m.Backend().HandleRequest(t.Context(), &logical.Request{Operation: logical.RevokeOperation, Secret: issued.Response.Secret})
+			require.NoError(t, err)
+		}
+		revoked := m.Read(t, "cert/"+issued.Text("serial_number"), nil).Expect(http.StatusOK)
+		require.Positive(t, revoked.Number("revocation_time"), allowed)
+		require.Equal(t, want, revoked.Text("revocation_reason"), allowed)
+	}
+}
+
 func TestARevokedIssuerIssuesNoMore(t *testing.T) {
 	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
 		withRoot(t, m)

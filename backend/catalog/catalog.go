@@ -30,6 +30,7 @@ type Catalog struct {
 	mu       sync.Mutex // orders writers, as in issuer.Set
 	snap     atomic.Pointer[snapshot]
 	versions sync.Map // name@version -> *profile.Config: versions never change
+	moved    Moved
 }
 
 // head names the newest version of a profile. It outlives the profile, so that a
@@ -37,6 +38,10 @@ type Catalog struct {
 type head struct {
 	Latest  int  `json:"latest"`
 	Deleted bool `json:"deleted,omitempty"`
+	// MovedTo names the profile that took over when the name was reserved, and
+	// MovedFrom, in the head of that one, the reserved name: see Migrate.
+	MovedTo   string `json:"moved_to,omitempty"`
+	MovedFrom string `json:"moved_from,omitempty"`
 }
 
 // snapshot is what requests read. broken holds roles that were stored by an older
@@ -44,6 +49,7 @@ type head struct {
 type snapshot struct {
 	latest   map[string]int
 	numbered map[string]int // the newest version ever, of deleted profiles too
+	reserved []string       // profiles of an earlier release that have a reserved name, sorted
 	roles    map[string]*role.Role
 	broken   map[string]error
 	declared map[string]*role.Config
@@ -78,8 +84,12 @@ func (c *Catalog) load(ctx context.Context) error {
 		next.numbered[name] = h.Latest
 		if !h.Deleted {
 			next.latest[name] = h.Latest
+			if profile.Reserved(name) {
+				next.reserved = append(next.reserved, name)
+			}
 		}
 	}
+	slices.Sort(next.reserved)
 	if next.declared, err = c.roles.All(ctx); err != nil {
 		return fmt.Errorf("loading roles: %w", err)
 	}
@@ -124,6 +134,9 @@ func (c *Catalog) change(ctx context.Context, write func(*snapshot) error) error
 		if err := c.load(ctx); err != nil {
 			return err
 		}
+	}
+	if err := c.migrate(ctx); err != nil {
+		return err
 	}
 	if err := write(c.snap.Load()); err != nil {
 		if fault.Is(err, fault.Internal) {

@@ -58,16 +58,25 @@ func (c *Catalog) Resolve(ctx context.Context, ref string) (*profile.Profile, er
 	return profile.New(name, version, *config)
 }
 
-// Issued compiles the profile version that a certificate remembers, name@version, of
-// a profile that was deleted since as well; version 0 is a preset.
+// Issued compiles the profile version that a certificate remembers, name@version. What
+// it remembers never changes (past-1): version 0 is the preset of that name and nothing
+// else, a version from 1 is that of the stored profile, also when that was deleted, or
+// moved to another name, since.
 func (c *Catalog) Issued(ctx context.Context, ref string) (*profile.Profile, error) {
 	snap, err := c.current(ctx)
 	if err != nil {
 		return nil, err
 	}
-	name, pinned, _ := strings.Cut(ref, "@")
+	name, pinned, hasPin := strings.Cut(ref, "@")
 	if pinned == "0" {
-		ref = name
+		preset, ok := profile.Preset(name)
+		if !ok {
+			return nil, fault.New(fault.Invalid, "no preset is named %q", name)
+		}
+		return profile.New(name, 0, preset)
+	}
+	if !hasPin {
+		return nil, fault.New(fault.Invalid, "%q is not name@version", ref)
 	}
 	config, version, err := c.resolve(ctx, snap.numbered, ref)
 	if err != nil {
@@ -126,6 +135,9 @@ func noVersion(name string) error {
 // putProfile is PutProfile for a caller that holds mu.
 func (c *Catalog) putProfile(ctx context.Context, snap *snapshot, name string, config profile.Config) (int, error) {
 	if err := checkName(sorted(snap.latest), name); err != nil {
+		return 0, err
+	}
+	if err := profile.CheckUnreserved(name); err != nil {
 		return 0, err
 	}
 	version := snap.numbered[name] + 1

@@ -20,12 +20,13 @@ type book struct {
 	marked   map[cert.Serial]bool       // named by a dirty marker
 	led      map[string]bool            // pages, by key, of which a marker names a certificate
 	paged    map[cert.Serial]bool       // has a record with a certificate
+	profiles map[string]string          // profile version that certificates remember -> key of one of them
 	pages    map[string]cert.Serial     // one certificate with a row by page key; nil until asked
 }
 
 // segments reads every segment and keeps the newest row of each serial.
 func (c *checker) segments() error {
-	c.book = book{rows: map[cert.Serial]ledger.Row{}, marked: map[cert.Serial]bool{}, led: map[string]bool{}, paged: map[cert.Serial]bool{}}
+	c.book = book{rows: map[cert.Serial]ledger.Row{}, marked: map[cert.Serial]bool{}, led: map[string]bool{}, paged: map[cert.Serial]bool{}, profiles: map[string]string{}}
 	names, err := c.list(layout.Segment)
 	if err != nil {
 		return err
@@ -148,6 +149,7 @@ func (c *checker) page(key string, raw []byte) {
 			continue
 		}
 		c.report.Certificates++
+		c.remembers(record.Profile, key)
 		c.book.paged[record.Serial] = true
 		c.record(key, record)
 	}

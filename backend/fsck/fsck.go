@@ -84,7 +84,7 @@ func (r *Report) Err() error {
 // is that of storage; what is wrong with what was read is in the report.
 func Check(ctx context.Context, store kv.Store) (Report, error) {
 	c := checker{ctx: ctx, store: store}
-	for _, work := range []func() error{c.names, c.fence, c.segments, c.markers, c.tidied, c.pages, c.rows, c.lists} {
+	for _, work := range []func() error{c.names, c.fence, c.segments, c.markers, c.tidied, c.pages, c.rows, c.profiles, c.lists} {
 		if err := work(); err != nil {
 			return c.report, err
 		}

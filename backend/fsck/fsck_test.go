@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-enterprise-pki/backend/catalog"
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/crl"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
@@ -24,6 +25,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
 )
 
 var now = time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -35,12 +37,13 @@ type mount struct {
 	ledger  *ledger.Ledger
 	flushed []cert.Serial // of one page, in a segment, the first one revoked since
 	recent  cert.Serial   // in no segment
+	profile string        // what certificates remember
 }
 
 func newMount(t *testing.T) *mount {
 	t.Helper()
 	ctx := context.Background()
-	m := &mount{store: kvtest.New(), clock: now}
+	m := &mount{store: kvtest.New(), clock: now, profile: "web@1"}
 	m.ledger = ledger.New(ledger.Config{Store: m.store, Now: func() time.Time { return m.clock }})
 	require.NoError(t, m.ledger.Load(ctx))
 	m.flushed = m.issue(t, 2)
@@ -61,7 +64,7 @@ func (m *mount) issue(t *testing.T, n int) []cert.Serial {
 	for range n {
 		serial := page.Serial()
 		serials = append(serials, serial)
-		require.NoError(t, page.Add(ledger.Record{Serial: serial, DER: certificate(t, serial), Issuer: "issuer", Profile: "web@1", IssuedAt: now}))
+		require.NoError(t, page.Add(ledger.Record{Serial: serial, DER: certificate(t, serial), Issuer: "issuer", Profile: m.profile, IssuedAt: now}))
 	}
 	require.NoError(t, m.ledger.Commit(context.Background(), page))
 	return serials
@@ -220,6 +223,14 @@ func TestDamageIsFound(t *testing.T) {
 			m.put(t, layout.Dirty+"01", []byte{1})
 			return layout.Dirty + "01"
 		}, "not named"},
+		{"profile version that certificates remember is gone", func(t *testing.T, m *mount) string {
+			m.put(t, layout.Profile+"web", []byte(`{"v":1,"r":{"latest":1}}`))
+			return page(t, m.flushed[0])
+		}, "web@1, which cannot be read"},
+		{"profile version that certificates remember was never made", func(t *testing.T, m *mount) string {
+			m.put(t, layout.Profile+"other", []byte(`{"v":1,"r":{"latest":1}}`))
+			return page(t, m.flushed[0])
+		}, "web@1, which cannot be read"},
 		{"folder in a leaf", func(t *testing.T, m *mount) string {
 			m.put(t, layout.Dirty+"a/b", []byte{1})
 			return layout.Dirty + "a/"
@@ -271,6 +282,40 @@ func TestWhatWasRemovedNeedsNoPage(t *testing.T) {
 	report, err = fsck.Check(t.Context(), m.store)
 	require.NoError(t, err)
 	require.NoError(t, report.Err())
+}
+
+func TestPast1_ProfilesThatCertificatesRemember(t *testing.T) {
+	m := newMount(t)
+	c := catalog.New(m.store)
+	_, err := c.PutProfile(t.Context(), "web", profile.DefaultConfig())
+	require.NoError(t, err)
+	for _, ref := range []string{"web@1", "tls-server@0", "root@0", "sign-intermediate@0", "role:web", ""} {
+		m.profile = ref
+		m.issue(t, 1)
+	}
+	require.NoError(t, c.DeleteProfile(t.Context(), "web"))
+	report, err := fsck.Check(t.Context(), m.store)
+	require.NoError(t, err)
+	require.Empty(t, report.Findings)
+
+	for _, ref := range []string{"web@2", "web@0", "web", "tls-server@1", "root@1"} {
+		broken := newMount(t)
+		broken.put(t, layout.Profile+"web", m.store.Dump()[layout.Profile+"web"])
+		broken.put(t, layout.ProfileVersion+"web/1", m.store.Dump()[layout.ProfileVersion+"web/1"])
+		broken.profile = ref
+		broken.issue(t, 1)
+		report, err := fsck.Check(t.Context(), broken.store)
+		require.NoError(t, err)
+		require.ErrorContains(t, report.Err(), "profile "+ref+",")
+		require.Equal(t, 1, report.Broken())
+	}
+
+	m.put(t, layout.Profile+"tls-client", []byte(`{"v":1,"r":{"latest":1}}`))
+	report, err = fsck.Check(t.Context(), m.store)
+	require.NoError(t, err)
+	require.NoError(t, report.Err())
+	require.Len(t, report.Findings, 1)
+	require.Contains(t, report.Findings[0].String(), "notice profile/: profiles with reserved names have not been moved: tls-client")
 }
 
 func TestIntentsAreNoticed(t *testing.T) {

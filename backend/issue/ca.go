@@ -1,12 +1,13 @@
 package issue
 
 import (
-	"cmp"
 	"context"
 	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/catalog"
@@ -39,7 +40,8 @@ type Subordinate struct {
 	Issuer string // who signs
 	CSR    []byte
 	UseCSR bool // use_csr_values: subject and names come from the CSR
-	// ProfileName names the stored profile that Profile is, "" when it is none.
+	// ProfileName is name@version of the stored profile or preset that Profile is, ""
+	// when the request spells out what it wants. The certificate remembers it.
 	ProfileName string
 	// SubjectKeyID is skid: the key identifier of a CA that has one already.
 	SubjectKeyID []byte
@@ -48,7 +50,7 @@ type Subordinate struct {
 // Root makes a self-signed CA inside the mount. The ledger knows of it before it is
 // an issuer.
 func (s *Service) Root(ctx context.Context, request CARequest, who role.Identity) (*issuer.Issuer, []string, error) {
-	compiled, err := profile.New("root", 0, request.Profile)
+	compiled, err := profile.New(profile.SpelledRoot, 0, request.Profile)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,16 +96,17 @@ func (s *Service) draftRoot(request CARequest, compiled *profile.Profile, signer
 	return entry, draft, planned.Warnings, err
 }
 
-// spelled is the profile of a subordinate CA whose request spells out what it shall be.
-const spelled = "sign-intermediate"
-
 // SignIntermediate signs a CSR as a subordinate CA.
 func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who role.Identity) (*Result, error) {
 	parent, err := s.Issuers.Get(ctx, request.Issuer)
 	if err != nil {
 		return nil, err
 	}
-	if name := cmp.Or(request.ProfileName, spelled); !parent.PermitsProfile(name) {
+	name, version, err := request.remembered()
+	if err != nil {
+		return nil, err
+	}
+	if !parent.PermitsProfile(name) {
 		return nil, fault.New(fault.Denied, "issuer %s does not permit profile %s (permitted_profiles)", parent.ID(), name)
 	}
 	csr, err := cert.ParseCACSR(request.CSR)
@@ -123,7 +126,7 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 	if limit := parent.Certificate().MaxPathLen; request.Profile.MaxPathLength < 0 && limit > 0 {
 		request.Profile.MaxPathLength = limit - 1 // the parent's limit counts the new CA (RFC 5280 section 4.2.1.9)
 	}
-	compiled, err := profile.New(spelled, 0, request.Profile)
+	compiled, err := profile.New(name, version, request.Profile)
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +138,18 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 		return nil, err
 	}
 	return &Result{Certificate: signed, Serial: cert.SerialOf(signed.SerialNumber), Issuer: parent, Warnings: warnings}, nil
+}
+
+// remembered returns the profile and the version that the certificate remembers.
+func (s *Subordinate) remembered() (name string, version int, err error) {
+	if s.ProfileName == "" {
+		return profile.SpelledSubCA, 0, nil
+	}
+	name, number, _ := strings.Cut(s.ProfileName, "@")
+	if version, err = strconv.Atoi(number); err != nil {
+		return "", 0, fault.New(fault.Internal, "signing a subordinate CA: profile %q is not name@version", s.ProfileName)
+	}
+	return name, version, nil
 }
 
 // Delegate certifies a responder key with the issuer's own key under the preset

@@ -10,6 +10,10 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
+// alwaysAllowed are the reasons that no profile forbids: whoever learns that a key is in
+// other hands, or that its holder has lost the right to it, must be able to say so.
+var alwaysAllowed = []cert.Reason{cert.KeyCompromise, cert.CACompromise, cert.PrivilegeWithdrawn}
+
 // compileReasons decides for which reasons a certificate may be revoked. Suspension
 // must be allowed in words: a certificate on hold can come back.
 func compileReasons(p *Profile) error {
@@ -22,6 +26,9 @@ func compileReasons(p *Profile) error {
 		p.reasons[reason] = true
 	}
 	if len(p.reasons) > 0 {
+		for _, reason := range alwaysAllowed {
+			p.reasons[reason] = true
+		}
 		return nil
 	}
 	for _, reason := range cert.Reasons() {

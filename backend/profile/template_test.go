@@ -294,7 +294,21 @@ func TestRevocationReasons(t *testing.T) {
 	config.AllowedRevocationReasons = []string{"certificateHold"}
 	p = compile(t, config)
 	require.True(t, p.AllowsReason(cert.CertificateHold))
-	require.False(t, p.AllowsReason(cert.KeyCompromise))
+	require.False(t, p.AllowsReason(cert.Superseded))
+}
+
+func TestPast1_NoProfileForbidsToReportACompromise(t *testing.T) {
+	for _, listed := range []string{"superseded", "certificateHold", "unspecified"} {
+		config := profile.DefaultConfig()
+		config.AllowedRevocationReasons = []string{listed}
+		p := compile(t, config)
+		for _, reason := range []cert.Reason{cert.KeyCompromise, cert.CACompromise, cert.PrivilegeWithdrawn} {
+			require.True(t, p.AllowsReason(reason), "%s with %s", reason, listed)
+		}
+		require.False(t, p.AllowsReason(cert.AACompromise))
+		require.False(t, p.AllowsReason(cert.RemoveFromCRL))
+		require.Equal(t, []string{listed}, p.Config().AllowedRevocationReasons, "read back as it was written")
+	}
 }
 
 func TestPoliciesReadBackWhatTheyWrite(t *testing.T) {
