@@ -87,7 +87,7 @@ func TestRev5_BulkHeedsProfiles(t *testing.T) {
 	m.Write(t, "roles/strict", map[string]any{"profile": "strict", "allowed_domains": "example.com", "allow_subdomains": true}).Expect(http.StatusOK)
 	m.Write(t, "issue/strict", map[string]any{"common_name": "a.example.com", "ttl": "1h"}).Expect(http.StatusOK)
 	loaded(t, m)
-	dry := m.Write(t, "revoke/bulk", map[string]any{"profile": "strict", "reason": "keyCompromise", "dry_run": true}).Expect(http.StatusOK)
+	dry := m.Write(t, "revoke/bulk", map[string]any{"profile": "strict", "reason": "cessationOfOperation", "dry_run": true}).Expect(http.StatusOK)
 	require.Zero(t, dry.Number("matched_count"))
 	require.EqualValues(t, 1, dry.Number("refused_count"))
 	require.Len(t, dry.Warnings, 1)

@@ -155,8 +155,8 @@ func TestCertManagerDefaults(t *testing.T) {
 		_, issuing := withIssuing(t, m)
 		domains := map[string]any{"allowed_domains": "example.com", "allow_subdomains": "true", "max_ttl": "2160h"}
 		for _, preset := range []string{"tls-server", "mtls-service"} {
-			m.Write(t, "profiles/"+preset, map[string]any{"preset": preset}).Expect(http.StatusOK)
-			role := map[string]any{"profile": preset}
+			m.Write(t, "profiles/our-"+preset, map[string]any{"preset": preset}).Expect(http.StatusOK)
+			role := map[string]any{"profile": "our-" + preset}
 			for name, value := range domains {
 				role[name] = value
 			}

@@ -80,7 +80,7 @@ func (h hierarchy) configure(t testing.TB) {
 		"ocsp_servers":            "{{cluster_path}}/ocsp",
 	})
 	vault.CLI(t, "write", h.mount+"/profiles/web", "preset=tls-server")
-	vault.CLI(t, "write", h.mount+"/profiles/issuing-ca", "preset=issuing-ca")
+	vault.CLI(t, "write", h.mount+"/profiles/our-issuing-ca", "preset=issuing-ca")
 	vault.CLI(t, "write", h.mount+"/roles/web", "profile=web", "allowed_domains=example.com", "allow_subdomains=true", "key_type=ec")
 	vault.CLI(t, "write", h.mount+"/hsm/main", "module="+vault.Module(), "token_label="+issuingToken, "pin=@"+h.path("pin"))
 }
@@ -90,7 +90,7 @@ func (h hierarchy) makeIssuing(t testing.TB) {
 	t.Helper()
 	request := write(t, h.mount+"/issuers/generate/intermediate/kms", fields{
 		"hsm": "main", "key_type": "ec", "key_bits": 384, "common_name": "Example Issuing CA 1", "organization": "Example",
-		"profile": "issuing-ca", "issuer_name": "issuing-1", "key_name": "issuing-1",
+		"profile": "our-issuing-ca", "issuer_name": "issuing-1", "key_name": "issuing-1",
 	})
 	require.Equal(t, "pending", request["state"])
 	put(t, h.path("issuing.csr"), text(t, request, "csr"))
