@@ -44,7 +44,22 @@ func (m *mount) readURLs(ctx context.Context, _ *schema.Call, _ schema.None) (is
 }
 
 func (m *mount) writeURLs(ctx context.Context, call *schema.Call, in issuer.URLs) (issuer.URLs, error) {
-	return m.engine.Issuers.AmendURLs(ctx, schema.Change(in, call.Given))
+	urls, err := m.engine.Issuers.AmendURLs(ctx, schema.Change(in, call.Given))
+	if err != nil {
+		return issuer.URLs{}, err
+	}
+	return urls, m.warnOfSharedURLs(ctx, call)
+}
+
+// warnOfSharedURLs warns when certificates of several CAs name the same URL for different CRLs
+// or CA certificates.
+func (m *mount) warnOfSharedURLs(ctx context.Context, call *schema.Call) error {
+	fields, err := m.engine.Issuers.SharedURLs(ctx)
+	for _, field := range fields {
+		call.Warn("%s in config/urls has a URL without {{issuer_id}}, and this mount has several CAs: their certificates name the same URL. "+
+			"Write {{issuer_id}} in the URL with enable_templating=true, or set %s of each issuer.", field, field)
+	}
+	return err
 }
 
 func (m *mount) readCluster(ctx context.Context, _ *schema.Call, _ schema.None) (issuer.Cluster, error) {

@@ -156,6 +156,9 @@ func (m *mount) publish(ctx context.Context, call *schema.Call, ids []string) {
 		m.Logger().Warn("publishing for new issuers failed, will be tried again", "issuers", ids, "error", err)
 		call.Warn("The first CRL or OCSP responder could not be made yet: %s", schema.Outward(err))
 	}
+	if err := m.warnOfSharedURLs(ctx, call); err != nil {
+		m.Logger().Warn("looking for URLs that several CAs share failed", "error", err)
+	}
 }
 
 func (m *mount) signIntermediate(ctx context.Context, call *schema.Call, in subordinateInput) (certificateAnswer, error) {

@@ -277,7 +277,7 @@ const (
 
 // templates fills in what a URL may leave open.
 func templates(id string, cluster Cluster) *strings.Replacer {
-	return strings.NewReplacer("{{issuer_id}}", id, "{{cluster_path}}", cluster.Path, "{{cluster_aia_path}}", cluster.AIAPath)
+	return strings.NewReplacer(issuerID, id, "{{cluster_path}}", cluster.Path, "{{cluster_aia_path}}", cluster.AIAPath)
 }
 
 // example shows what a template will look like, so that a misspelled one is refused
