@@ -39,7 +39,7 @@ const preface = `# API reference
 
 Generated from the schema of the paths by ` + "`make docs`" + `; do not edit. Paths are relative to the mount.
 
-Fields that are not listed are refused, and so is ` + "`null`" + `. Booleans and numbers may come as strings. Durations take ` + "`720h`, `30d`" + `
+Fields that are not listed are refused. ` + "`null`" + ` means that a field is not given; a ` + "`PATCH`" + ` refuses it. Booleans and numbers may come as strings. Durations take ` + "`720h`, `30d`" + `
 or seconds and read back as seconds. Lists take JSON lists or one string with commas.
 `
 

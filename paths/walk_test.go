@@ -97,13 +97,17 @@ func described(t *testing.T) int {
 	return count
 }
 
-func TestNull1_EveryFieldOfEveryPathRefusesNullAndWrongTypes(t *testing.T) {
+func TestNull1_EveryFieldOfEveryPathRefusesWrongTypesAndNullInAPatch(t *testing.T) {
 	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
 		refused, cases := 0, 0
 		for _, p := range all(t) {
 			for _, operation := range operations(p) {
 				for name, field := range p.Fields {
-					for _, value := range append(wrong(field.Type), nil) {
+					values := wrong(field.Type)
+					if operation == logical.PatchOperation {
+						values = append(values, nil)
+					}
+					for _, value := range values {
 						answer := m.Do(t, operation, sample(p), map[string]any{name: value})
 						require.Equal(t, http.StatusBadRequest, answer.Status, "%s %s: %s=%v: %v", operation, p.Pattern, name, value, answer.Errors)
 						require.NotEmpty(t, answer.Errors)
@@ -116,6 +120,28 @@ func TestNull1_EveryFieldOfEveryPathRefusesNullAndWrongTypes(t *testing.T) {
 		}
 		require.Equal(t, described(t), cases, "operations that OpenAPI describes")
 		require.Greater(t, refused, 5000)
+	})
+}
+
+// A request is told what is wrong with it in the order of its fields' names: one that is
+// refused for a field after the null was not refused for the null.
+func TestNull1_NullMeansNotGivenInEveryFieldOfEveryPath(t *testing.T) {
+	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
+		taken := 0
+		for _, p := range all(t) {
+			for _, operation := range operations(p) {
+				if operation == logical.PatchOperation {
+					continue
+				}
+				for name := range p.Fields {
+					answer := m.Do(t, operation, sample(p), map[string]any{name: nil, "zz_no_such_field": 1})
+					require.Equal(t, http.StatusBadRequest, answer.Status, "%s %s: %s: %v", operation, p.Pattern, name, answer.Errors)
+					require.Contains(t, answer.Errors[0], "is not a known field", "%s %s: %s", operation, p.Pattern, name)
+					taken++
+				}
+			}
+		}
+		require.Greater(t, taken, 500)
 	})
 }
 

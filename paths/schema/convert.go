@@ -329,7 +329,7 @@ func (f *field) convertRecord(dst reflect.Value, raw any, name string) error {
 	if !ok {
 		return fault.Field(name, "must be an object, not %s", nameOf(raw))
 	}
-	_, err := f.sub.decode(dst, object, nil, name+".")
+	_, err := f.sub.decode(dst, source{data: object, prefix: name + "."})
 	return err
 }
 

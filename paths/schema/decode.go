@@ -51,11 +51,11 @@ func (p *plan) fieldsOrNone() []field {
 	return p.fields
 }
 
-// Decode makes a T with its defaults and sets what data gives. Unknown fields,
-// nulls, wrong types and broken limits are refused with the name of the field.
+// Decode makes a T with its defaults and sets what data gives. A null gives nothing.
+// Unknown fields, wrong types and broken limits are refused with the name of the field.
 func Decode[T any](data map[string]any) (T, Given, error) {
 	var value T
-	given, err := planOf[T]().mustDecode().decode(reflect.ValueOf(&value).Elem(), data, nil, "")
+	given, err := planOf[T]().mustDecode().decode(reflect.ValueOf(&value).Elem(), source{data: data})
 	return value, given, err
 }
 
@@ -77,50 +77,63 @@ func Change[T any](in T, given Given) func(stored *T) error {
 	}
 }
 
-// decode sets dst from data and from what the path captured. prefix stands before
-// the names of fields in messages. The refusal does not depend on the order in
-// which a map is walked.
-func (p *plan) decode(dst reflect.Value, data, captured map[string]any, prefix string) (Given, error) {
+// source is where decode takes values from.
+type source struct {
+	data     map[string]any // the body
+	captured map[string]any // what the path captured
+	prefix   string         // stands before the names of fields in messages
+	changes  bool           // the request changes what is stored: a null would remove it
+}
+
+// decode sets dst from a source. The refusal does not depend on the order in which a
+// map is walked.
+func (p *plan) decode(dst reflect.Value, from source) (Given, error) {
 	given := Given{plan: p}
 	for i := range p.fields {
 		if f := &p.fields[i]; f.initial.IsValid() {
 			f.store(dst, cloned(f.initial))
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(data)) {
-		if err := p.take(dst, &given, name, data[name], captured, prefix); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(from.data)) {
+		if err := p.take(dst, &given, name, from); err != nil {
 			return given, err
 		}
 	}
 	for i := range p.fields {
 		f := &p.fields[i]
-		if value, _ := captured[f.name].(string); f.captured && value != "" {
-			if err := f.set(dst, value, prefix+f.name); err != nil {
+		if value, _ := from.captured[f.name].(string); f.captured && value != "" {
+			if err := f.set(dst, value, from.prefix+f.name); err != nil {
 				return given, err
 			}
 			given.add(i)
 		}
 		if f.required && (!given.at(i) || f.value(dst).IsZero()) {
-			return given, fault.Field(prefix+f.name, "is required")
+			return given, fault.Field(from.prefix+f.name, "is required")
 		}
 	}
 	return given, nil
 }
 
 // take sets the one field that data names.
-func (p *plan) take(dst reflect.Value, given *Given, name string, raw any, captured map[string]any, prefix string) error {
+func (p *plan) take(dst reflect.Value, given *Given, name string, from source) error {
+	raw, prefix := from.data[name], from.prefix
 	i, known := p.names[name]
 	if !known {
 		return p.unknown(prefix, name)
 	}
 	f := &p.fields[i]
 	if raw == nil {
-		return fault.Field(prefix+name, "must not be null")
+		// Clients of other people send null for what they do not give. In a PATCH it asks to
+		// remove a value (RFC 7396), which could lift a restriction (null-1).
+		if from.changes {
+			return fault.Field(prefix+name, "must not be null in a PATCH; leave it out to keep it, or give the value that shall hold")
+		}
+		return nil
 	}
 	if f.captured {
 		// Clients repeat the path's name in the body. Another name there would make
 		// one request speak of two things (authz-2).
-		if raw != captured[f.name] {
+		if raw != from.captured[f.name] {
 			return fault.Field(prefix+name, "is part of the path; the request must not name another")
 		}
 		return nil

@@ -151,7 +151,7 @@ func TestDecodeRefusesByName(t *testing.T) {
 		`{"batch": {}}`:                                       "batch: must be a list of objects, not an object",
 		`{"batch": [{}, {}, {}]}`:                             "batch: has more than the 2 elements allowed",
 		`{"batch": [{}, {"csrr": "x"}]}`:                      "batch[1].csrr: is not a known field; did you mean csr?",
-		`{"batch": [{"csr": null}]}`:                          "batch[0].csr: must not be null",
+		`{"batch": [null]}`:                                   "batch[0]: must be an object",
 		`{"one": "x"}`:                                        "one: must be an object, not a string",
 		`{"allowed_domain": "e.com"}`:                         "allowed_domain: is not a known field; did you mean allowed_domains?",
 		`{"nonsense_here": 1}`:                                "nonsense_here: is not a known field",
@@ -165,14 +165,20 @@ func TestDecodeRefusesByName(t *testing.T) {
 	}
 }
 
-func TestNull1_NoFieldTakesNull(t *testing.T) {
+func TestNull1_NullIsNotGiven(t *testing.T) {
 	fields := schema.Fields[sample]()
 	require.NotEmpty(t, fields)
+	without, _, err := schema.Decode[sample](nil)
+	require.NoError(t, err)
 	for name := range fields {
-		_, _, err := schema.Decode[sample](map[string]any{name: nil})
-		require.True(t, fault.Is(err, fault.Invalid), "%s: %v", name, err)
-		require.Equal(t, name, fault.FieldOfError(err))
+		value, given, err := schema.Decode[sample](map[string]any{name: nil})
+		require.NoError(t, err, name)
+		require.Empty(t, cmp.Diff(without, value, cmp.AllowUnexported(sample{})), name)
+		require.Empty(t, given.Names(), name)
 	}
+	value, _, err := decode(t, `{"batch": [{"csr": null}]}`)
+	require.NoError(t, err)
+	require.Len(t, value.Batch, 1)
 }
 
 func TestKey2_RefusalsDoNotRepeatValues(t *testing.T) {

@@ -99,7 +99,7 @@ func operation[In, Out any](verb logical.Operation, summary string, handler Hand
 		if err := checkSize(data, o.limit); err != nil {
 			return nil, err
 		}
-		given, err := o.input.decode(reflect.ValueOf(&in).Elem(), data, captured, "")
+		given, err := o.input.decode(reflect.ValueOf(&in).Elem(), source{data: data, captured: captured, changes: o.verb == logical.PatchOperation})
 		if err != nil {
 			return nil, err
 		}

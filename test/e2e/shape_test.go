@@ -64,7 +64,7 @@ func TestShapeOfRefusals(t *testing.T) {
 		"path that is not there":        {http.MethodGet, "nothing/here", nil, 404, "unsupported path"},
 		"issuer that is not there":      {http.MethodGet, "issuer/nobody/pem", nil, 500, "unable to find PKI issuer for reference: nobody"},
 		"field that is not known":       {http.MethodPost, "roles/new", fields{"allowed_domain": "e.com"}, 400, "allowed_domain: is not a known field; did you mean allowed_domains?"},
-		"field that is null":            {http.MethodPost, "issue/web", fields{"common_name": "a.example.com", "ttl": nil}, 400, "ttl"},
+		"field that is null":            {http.MethodPatch, "roles/web", fields{"allowed_domains": nil}, 400, "allowed_domains"},
 		"field of another type":         {http.MethodPost, "issue/web", fields{"common_name": fields{"a": "b"}}, 400, "common_name"},
 		"name that is not granted":      {http.MethodPost, "issue/web", fields{"common_name": "www.example.org"}, 400, "www.example.org"},
 		"request that is none":          {http.MethodPost, "sign/web", fields{"csr": "none"}, 400, "csr"},
