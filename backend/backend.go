@@ -22,6 +22,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
+	"vault-plugin-secrets-enterprise-pki/backend/places"
 	"vault-plugin-secrets-enterprise-pki/backend/publisher"
 	"vault-plugin-secrets-enterprise-pki/backend/revoke"
 	"vault-plugin-secrets-enterprise-pki/backend/tidy"
@@ -45,6 +46,7 @@ type Backend struct {
 	Issue      *issue.Service
 	Revoke     Revocation
 	CRL        *crl.Service
+	Places     *places.Service
 	OCSP       *ocsp.Responder
 	Publishers *publisher.Service
 	Tidy       *tidy.Service
@@ -68,12 +70,14 @@ type background struct {
 	turn sync.Mutex
 	// configuring admits one ConfigureOCSP at a time.
 	configuring sync.Mutex
+	// adopted are the issuers of which adoptPlaces has seen the ledger; held by turn.
+	adopted map[string]bool
 }
 
 // New wires the rooms. It touches no storage and starts nothing.
 func New(config Config) *Backend {
 	b := &Backend{}
-	b.background.log = config.Log
+	b.background.log, b.background.adopted = config.Log, map[string]bool{}
 	b.background.ctx, b.background.cancel = context.WithCancel(context.Background())
 	b.Ring = keyring.New(keyring.Config{Store: config.Store, Log: config.Log, Mount: config.Mount, Now: config.Now})
 	b.Issuers = issuer.New(issuer.Config{Store: config.Store, Ring: b.Ring, Log: config.Log, Now: config.Now})
@@ -85,8 +89,9 @@ func New(config Config) *Backend {
 	})
 	b.Keys = keypool.New(keypool.Config{Store: config.Store, Log: config.Log, Now: config.Now})
 	b.CRL = crl.New(crl.Config{Store: config.Store, Ledger: b.Ledger, Source: crlSource{b}, Log: config.Log, Now: config.Now})
+	b.Places = places.New(config.Store, config.Now)
 	b.Issue = issue.New(issue.Config{
-		Catalog: b.Catalog, Issuers: b.Issuers, Ledger: b.Ledger, Keys: b.Keys, Lists: b.CRL, Log: config.Log, Now: config.Now,
+		Catalog: b.Catalog, Issuers: b.Issuers, Ledger: b.Ledger, Keys: b.Keys, Lists: b.CRL, Places: b.Places, Log: config.Log, Now: config.Now,
 	})
 	b.OCSP = ocsp.New(ocsp.Config{Store: config.Store, Ledger: b.Ledger, Source: ocspSource{b}, Log: config.Log, Now: config.Now})
 	b.Revoke.Service = revoke.New(revoke.Config{
@@ -95,7 +100,7 @@ func New(config Config) *Backend {
 	b.Revoke.Bulk = revoke.NewBulk(revoke.BulkConfig{Revoke: b.Revoke.Service, Store: config.Store, Log: config.Log})
 	b.Publishers = publisher.New(publisher.Config{Store: config.Store, Now: config.Now})
 	b.Tidy = tidy.New(tidy.Config{
-		Store: config.Store, Ledger: b.Ledger, Issuers: b.Issuers, CRL: b.CRL, OCSP: b.OCSP, Log: config.Log, Now: config.Now,
+		Store: config.Store, Ledger: b.Ledger, Issuers: b.Issuers, CRL: b.CRL, OCSP: b.OCSP, Places: b.Places, Log: config.Log, Now: config.Now,
 	})
 	b.Fsck = fsck.NewService(fsck.Config{Store: config.Store, Log: config.Log, Now: config.Now})
 	return b
@@ -124,6 +129,7 @@ func (b *Backend) round() {
 		{"moving profiles with reserved names", b.Catalog.Migrate},
 		{"loading issuers", b.loadIssuers},
 		{"loading the ledger", b.loadLedger},
+		{"noting URLs of certificates", b.adoptPlaces},
 		{"reading config/crl", b.ConfigureOCSP},
 		{"renewing OCSP responders", b.OCSP.Prepare},
 		{"renewing CRLs", b.CRL.Tick},

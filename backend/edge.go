@@ -63,6 +63,9 @@ func (b *Backend) describe(ctx context.Context, i *issuer.Issuer) (feed.Issuer, 
 		}
 		told.Lists = append(told.Lists, listOf(&list))
 	}
+	if err := b.locate(ctx, i, &told); err != nil {
+		return feed.Issuer{}, err
+	}
 	told.Imported = !told.CRLSigning && len(lists) > 0
 	return told, nil
 }

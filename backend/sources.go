@@ -299,6 +299,8 @@ func (b *Backend) Invalidate(key string) {
 		b.CRL.Invalidate(key)
 	case "ocsp":
 		b.OCSP.Invalidate(key)
+	case "places":
+		b.Places.Invalidate(key)
 	case "publisher":
 		b.Publishers.Invalidate(key)
 	case "tidy":

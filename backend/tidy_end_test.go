@@ -47,7 +47,7 @@ func TestTidyHasEndedOnceItIsOnRecord(t *testing.T) {
 				require.NoError(t, err)
 				require.False(t, began, "one at a time")
 			}},
-			Ledger: b.Ledger, Issuers: b.Issuers, CRL: b.CRL, OCSP: b.OCSP, Now: time.Now,
+			Ledger: b.Ledger, Issuers: b.Issuers, CRL: b.CRL, OCSP: b.OCSP, Places: b.Places, Now: time.Now,
 		})
 		defer s.Close()
 		for n := 1; n <= 20; n++ {

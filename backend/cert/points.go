@@ -29,3 +29,35 @@ func AddPoint(b *cryptobyte.Builder, urls []string) {
 		})
 	})
 }
+
+// ParsePoints returns the URLs in CRLDistributionPoints in DER, whatever their order, and
+// none when it is malformed.
+func ParsePoints(value []byte) []string {
+	var points cryptobyte.String
+	input := cryptobyte.String(value)
+	if !input.ReadASN1(&points, asn1.SEQUENCE) {
+		return nil
+	}
+	constructed := asn1.Tag(0).ContextSpecific().Constructed()
+	var urls []string
+	for !points.Empty() {
+		var point, name, full cryptobyte.String
+		if !points.ReadASN1(&point, asn1.SEQUENCE) {
+			return nil
+		}
+		if !point.ReadASN1(&name, constructed) || !name.ReadASN1(&full, constructed) {
+			continue // a name of another form
+		}
+		for !full.Empty() {
+			var general cryptobyte.String
+			var tag asn1.Tag
+			if !full.ReadAnyASN1(&general, &tag) {
+				return nil
+			}
+			if tag == asn1.Tag(6).ContextSpecific() {
+				urls = append(urls, string(general))
+			}
+		}
+	}
+	return urls
+}

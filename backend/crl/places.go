@@ -3,6 +3,7 @@ package crl
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -269,7 +270,8 @@ func (s *Service) reserve(ctx context.Context, issuer string, wanted place) erro
 		return nil
 	}
 	now := s.config.Now()
-	if left := wanted.Until.Sub(now); left > 0 {
+	// A certificate without an end (RFC 5280 section 4.1.2.5) is as far as a Duration goes.
+	if left := wanted.Until.Sub(now); left > 0 && left < math.MaxInt64/4 {
 		wanted.Until = now.Add(2 * left).UTC().Truncate(time.Second)
 	}
 	dormant := at < 0 || !list[at].Until.After(now)

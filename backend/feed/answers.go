@@ -44,6 +44,11 @@ type Issuer struct {
 	OCSP        bool     `json:"ocsp" doc:"Whether its certificates may be asked about by OCSP."`
 	Imported    bool     `json:"imported" doc:"Whether its list was signed elsewhere and imported, as that of an offline root."`
 	Lists       []List   `json:"lists" doc:"Its CRLs."`
+	// What follows came later: an edge of an earlier release does not look at it, a mount
+	// of one does not say it.
+	OCSPURLs      []string `json:"ocsp_urls,omitempty" doc:"URLs at which certificates say that its OCSP responder is."`
+	CAIssuersURLs []string `json:"ca_issuers_urls,omitempty" doc:"URLs at which certificates say that its certificate is (AIA caIssuers)."`
+	EarlierURLs   []string `json:"earlier_urls,omitempty" doc:"Those of its URLs, the lists' included, that live certificates name and the present settings do not. Another issuer whose present settings name one of them has it."`
 }
 
 // List is one CRL. Number, size and hash name one sequence of octets for ever.
@@ -56,7 +61,7 @@ type List struct {
 	NextUpdate string   `json:"next_update" doc:"When the next one is due, RFC 3339."`
 	Size       int64    `json:"size" doc:"Octets of DER."`
 	SHA256     string   `json:"sha256" doc:"Hash of the DER, hexadecimal."`
-	URLs       []string `json:"urls" doc:"Where certificates say that the list is, those of older settings included."`
+	URLs       []string `json:"urls" doc:"URLs at which certificates say that the list is, those of earlier settings included."`
 }
 
 // OCSP is how the mount answers, which its edges follow.

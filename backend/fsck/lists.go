@@ -11,6 +11,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/crl"
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
+	"vault-plugin-secrets-enterprise-pki/backend/places"
 )
 
 // lists checks that each CRL head has all of its body, and that the body is what
@@ -67,6 +68,24 @@ func (c *checker) places() error {
 		}
 		if err := crl.CheckPlaces(c.ctx, stored{value: raw}, issuer); err != nil {
 			c.broken(key, "%v", err)
+		}
+	}
+	return c.urls()
+}
+
+// urls checks the records of which URLs certificates name.
+func (c *checker) urls() error {
+	cas, err := c.list(layout.Place)
+	if err != nil {
+		return err
+	}
+	for _, ca := range cas {
+		raw, err := c.get(layout.Place + ca)
+		if err != nil {
+			return err
+		}
+		if err := places.Check(c.ctx, stored{value: raw}, ca); err != nil {
+			c.broken(layout.Place+ca, "%v", err)
 		}
 	}
 	return nil

@@ -20,6 +20,7 @@ func TestListsOfEveryKindAreChecked(t *testing.T) {
 		layout.CRLHead + "issuer.9-9":    "not named like a list",
 		layout.CRLHead + "issuer.shards": "not named like a list",
 		layout.CRLPlaces + "issuer":      "no places",
+		layout.Place + "ca":              "no URLs",
 	} {
 		store := m.store.Clone()
 		require.NoError(t, store.Put(t.Context(), key, []byte(`{"v":1,"r":{}}`)))

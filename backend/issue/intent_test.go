@@ -23,6 +23,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+	"vault-plugin-secrets-enterprise-pki/backend/places"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/role"
 	"vault-plugin-secrets-enterprise-pki/test/token"
@@ -57,7 +58,7 @@ func vanishing(t *testing.T) (m *mount, arm func()) {
 	m.issuers = issuer.New(issuer.Config{Store: store, Ring: ring, Log: log, Now: clock})
 	m.ledger = ledger.New(ledger.Config{Store: store, Log: log, Now: clock})
 	require.NoError(t, m.ledger.Load(t.Context()))
-	m.issue = issue.New(issue.Config{Catalog: m.catalog, Issuers: m.issuers, Ledger: m.ledger, Log: log, Now: clock})
+	m.issue = issue.New(issue.Config{Catalog: m.catalog, Issuers: m.issuers, Ledger: m.ledger, Places: places.New(store, clock), Log: log, Now: clock})
 	beside, err := hsm.Open(t.Context(), hsm.Config{Module: made.Module, TokenSerial: made.Serial, PIN: made.PIN})
 	require.NoError(t, err)
 	t.Cleanup(beside.Close)

@@ -17,6 +17,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/keypool"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+	"vault-plugin-secrets-enterprise-pki/backend/places"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/role"
 )
@@ -35,6 +36,7 @@ type Config struct {
 	Ledger  *ledger.Ledger
 	Keys    *keypool.Pool // of issue requests
 	Lists   Lists
+	Places  *places.Service
 	Log     hclog.Logger
 	Now     func() time.Time
 }

@@ -23,6 +23,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/keyring"
 	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+	"vault-plugin-secrets-enterprise-pki/backend/places"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/role"
 )
@@ -47,7 +48,7 @@ func open(t *testing.T, store *kvtest.Store) *mount {
 	require.NoError(t, m.ledger.Load(context.Background()))
 	keys := keypool.New(keypool.Config{Store: store, Log: log, Now: clock})
 	t.Cleanup(keys.Close)
-	m.issue = issue.New(issue.Config{Catalog: m.catalog, Issuers: m.issuers, Ledger: m.ledger, Keys: keys, Log: log, Now: clock})
+	m.issue = issue.New(issue.Config{Catalog: m.catalog, Issuers: m.issuers, Ledger: m.ledger, Keys: keys, Places: places.New(store, clock), Log: log, Now: clock})
 	return m
 }
 

@@ -3,12 +3,14 @@ package issue
 import (
 	"context"
 	"crypto/x509"
+	"encoding/asn1"
 	"fmt"
 	"slices"
 	"strings"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
+	"vault-plugin-secrets-enterprise-pki/backend/places"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
 )
 
@@ -23,15 +25,43 @@ func (s *Service) urls(ctx context.Context, i *issuer.Issuer) (profile.URLs, err
 	return urls, err
 }
 
-// place sets the CRL distribution points of a certificate that has its serial number.
+// place sets the CRL distribution points of a certificate that has its serial number,
+// and notes every URL that the certificate names: it must answer until the certificate
+// has expired.
 func (s *Service) place(ctx context.Context, template *x509.Certificate, i *issuer.Issuer, p *profile.Profile) error {
-	if len(template.CRLDistributionPoints) == 0 {
-		return nil
+	until := template.NotAfter.Add(p.CRLRetention())
+	named := places.URLs{
+		places.CRL: template.CRLDistributionPoints, places.Delta: freshest(template),
+		places.OCSP: template.OCSPServer, places.CAIssuers: template.IssuingCertificateURL,
 	}
-	points, err := s.Lists.Place(ctx, i.ID(), cert.SerialOf(template.SerialNumber), template.CRLDistributionPoints, template.NotAfter.Add(p.CRLRetention()))
-	if err != nil {
-		return fmt.Errorf("placing the certificate on the CRLs of issuer %s: %w", i.ID(), err)
+	if len(template.CRLDistributionPoints) > 0 {
+		points, err := s.Lists.Place(ctx, i.ID(), cert.SerialOf(template.SerialNumber), template.CRLDistributionPoints, until)
+		if err != nil {
+			return fmt.Errorf("placing the certificate on the CRLs of issuer %s: %w", i.ID(), err)
+		}
+		named[places.CRL] = same(template.CRLDistributionPoints, points) // the crl package knows those of shards
+		template.CRLDistributionPoints = points
 	}
-	template.CRLDistributionPoints = points
+	if err := s.Places.Note(ctx, cert.AuthorityID(i.Certificate()), named, until); err != nil {
+		return fmt.Errorf("noting the URLs of issuer %s: %w", i.ID(), err)
+	}
 	return nil
+}
+
+// oidFreshestCRL is id-ce-freshestCRL (RFC 5280 section 4.2.1.15).
+var oidFreshestCRL = asn1.ObjectIdentifier{2, 5, 29, 46}
+
+// freshest returns the URLs of delta CRLs that a template names.
+func freshest(template *x509.Certificate) []string {
+	for _, extension := range template.ExtraExtensions {
+		if extension.Id.Equal(oidFreshestCRL) {
+			return cert.ParsePoints(extension.Value)
+		}
+	}
+	return nil
+}
+
+// same returns the URLs that placing has not changed: those of complete lists.
+func same(before, after []string) []string {
+	return slices.DeleteFunc(slices.Clone(before), func(url string) bool { return !slices.Contains(after, url) })
 }

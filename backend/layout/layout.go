@@ -31,6 +31,7 @@ const (
 	CRLHead         = "crl-head/"         // crl-head/<list>: issuer, issuer.delta, issuer.8-3
 	CRLBody         = "crl-body/"         // crl-body/<list>/<number>/<chunk>
 	CRLPlaces       = "crl-places/"       // crl-places/<issuer>: URLs of shards that certificates name
+	Place           = "place/"            // place/<hash of subject and key>: URLs that certificates of a CA name
 	Responder       = "responder/"        // responder/<issuer>: delegated OCSP signer
 	Publisher       = "publisher/"        // publisher/<name>
 	PublisherStatus = "publisher-status/" // publisher-status/<name>: what edges report
@@ -72,6 +73,7 @@ var Table = []Row{
 	{CRLHead, "crl", "crl", true},
 	{CRLBody, "crl", "", false},
 	{CRLPlaces, "crl", "crl", true},
+	{Place, "places", "places", true},
 	{Responder, "ocsp", "ocsp", true},
 	{Publisher, "publisher", "publisher", true},
 	{PublisherStatus, "publisher", "publisher", true},

@@ -141,7 +141,8 @@ func (w *work) forget(ctx context.Context, id string) error {
 	return w.OCSP.Forget(ctx, id)
 }
 
-// orphans removes what is left of issuers that are gone.
+// orphans removes what is left of issuers that are gone. URLs that certificates of theirs
+// name stay until the last of these certificates has expired.
 func (w *work) orphans(ctx context.Context) error {
 	for _, stored := range []func(context.Context) ([]string, error){w.CRL.Stored, w.OCSP.Stored} {
 		ids, err := stored(ctx)
@@ -162,7 +163,7 @@ func (w *work) orphans(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return w.Places.Sweep(ctx)
 }
 
 // survey finds out what decides on revoked certificates. CRLs that are made while the

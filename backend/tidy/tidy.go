@@ -23,6 +23,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
+	"vault-plugin-secrets-enterprise-pki/backend/places"
 )
 
 // Config says what a Service works on.
@@ -32,6 +33,7 @@ type Config struct {
 	Issuers *issuer.Set
 	CRL     *crl.Service
 	OCSP    *ocsp.Responder
+	Places  *places.Service
 	Log     hclog.Logger
 	Now     func() time.Time
 }

@@ -3,13 +3,10 @@ package serve
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -41,102 +38,6 @@ type target struct {
 	kind     string // media type
 	tag      string // ETag
 	modified time.Time
-}
-
-// routes are the paths of all files of a snapshot's issuers; immutable.
-type routes struct {
-	issuers []*state.Issuer // what they were made of
-	files   map[string]target
-}
-
-// current returns the routes of the snapshot.
-func (s *Server) current(snapshot *state.Snapshot) *routes {
-	known := s.routes.Load()
-	if known != nil && slices.Equal(known.issuers, snapshot.Issuers) {
-		return known
-	}
-	made := newRoutes(snapshot.Issuers)
-	s.routes.Store(made)
-	return made
-}
-
-// newRoutes makes the paths of issuers by name and by id. A path that is taken stays:
-// ids come first, then names in the order of the mount, then the paths that
-// certificates give.
-func newRoutes(issuers []*state.Issuer) *routes {
-	r := &routes{issuers: issuers, files: map[string]target{}}
-	r.bundle(issuers)
-	for _, issuer := range issuers {
-		r.issuer(issuer.ID, issuer)
-	}
-	for _, issuer := range issuers {
-		if issuer.Name != "" {
-			r.issuer(issuer.Name, issuer)
-		}
-	}
-	for _, issuer := range issuers {
-		for k := range issuer.Lists {
-			for _, place := range issuer.Lists[k].URLs {
-				if parsed, err := url.Parse(place); err == nil && parsed.Path != "" && parsed.Path != "/" {
-					r.list(parsed.Path, &issuer.Lists[k])
-				}
-			}
-		}
-	}
-	return r
-}
-
-func (r *routes) put(path string, t target) {
-	if _, taken := r.files[path]; !taken {
-		r.files[path] = t
-	}
-}
-
-func (r *routes) list(path string, list *state.List) {
-	r.put(path, target{list: list, kind: "application/pkix-crl", tag: `"` + list.SHA256 + `"`, modified: list.ThisUpdate})
-}
-
-func (r *routes) static(path, kind string, content []byte, modified time.Time) {
-	sum := sha256.Sum256(content)
-	r.put(path, target{content: content, kind: kind, tag: `"` + hex.EncodeToString(sum[:16]) + `"`, modified: modified})
-}
-
-// issuer adds the files of an issuer under its id or its name.
-func (r *routes) issuer(name string, issuer *state.Issuer) {
-	own := issuer.Certificate
-	r.static("/ca/"+name+".cer", "application/pkix-cert", own.Raw, own.NotBefore)
-	r.static("/ca/"+name+".pem", "application/x-pem-file", pemOf(own), own.NotBefore)
-	chain := append([]*x509.Certificate{own}, issuer.Chain...)
-	r.static("/ca/"+name+".p7c", "application/pkcs7-mime; smime-type=certs-only", certsOnly(chain), own.NotBefore)
-	for k := range issuer.Lists {
-		list := &issuer.Lists[k]
-		switch list.Name() {
-		case "complete":
-			r.list("/crl/"+name+".crl", list)
-		case "delta":
-			r.list("/crl/"+name+"-delta.crl", list)
-		default:
-			r.list("/crl/"+name+"/"+list.Shard+".crl", list)
-		}
-	}
-}
-
-// bundle adds the files with every CA certificate there is.
-func (r *routes) bundle(issuers []*state.Issuer) {
-	var all []*x509.Certificate
-	var newest time.Time
-	for _, issuer := range issuers {
-		for _, certificate := range append([]*x509.Certificate{issuer.Certificate}, issuer.Chain...) {
-			if !slices.ContainsFunc(all, certificate.Equal) {
-				all = append(all, certificate)
-			}
-			if certificate.NotBefore.After(newest) {
-				newest = certificate.NotBefore
-			}
-		}
-	}
-	r.static("/ca/bundle.pem", "application/x-pem-file", pemOf(all...), newest)
-	r.static("/ca/bundle.p7c", "application/pkcs7-mime; smime-type=certs-only", certsOnly(all), newest)
 }
 
 func pemOf(certificates ...*x509.Certificate) []byte {
@@ -188,18 +89,7 @@ func certsOnly(certificates []*x509.Certificate) []byte {
 }
 
 // file serves a list or a certificate.
-func (s *Server) file(w http.ResponseWriter, r *http.Request) {
-	snapshot := s.config.Snapshot()
-	if snapshot.Issuers == nil {
-		w.Header().Set("Retry-After", "5")
-		s.refuse(w, kindOther, http.StatusServiceUnavailable, "nothing is known yet")
-		return
-	}
-	found, ok := s.current(snapshot).files[r.URL.Path]
-	if !ok {
-		s.refuse(w, kindOther, http.StatusNotFound, "there is nothing here")
-		return
-	}
+func (s *Server) file(w http.ResponseWriter, r *http.Request, found target) {
 	header := w.Header()
 	header.Set("Content-Type", found.kind)
 	header.Set("X-Content-Type-Options", "nosniff")

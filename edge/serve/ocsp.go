@@ -28,23 +28,23 @@ const (
 // buffers hold requests while they are answered. The answerer keeps none of them.
 var buffers = sync.Pool{New: func() any { return new([maxGET]byte) }}
 
-// ocsp answers a request by GET or POST (RFC 6960 appendix A, RFC 5019 section 5).
-func (s *Server) ocsp(w http.ResponseWriter, r *http.Request) {
+// ocsp answers a request by GET or POST (RFC 6960 appendix A, RFC 5019 section 5). Text is
+// what follows the responder's path.
+func (s *Server) ocsp(w http.ResponseWriter, r *http.Request, text string) {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		buffer, _ := buffers.Get().(*[maxGET]byte) // nothing else is put there
 		defer buffers.Put(buffer)
-		s.ocspGET(w, r, buffer[:])
+		s.ocspGET(w, r, text, buffer[:])
 	case http.MethodPost:
-		s.ocspPOST(w, r)
+		s.ocspPOST(w, r, text)
 	default:
 		w.Header().Set("Allow", "GET, HEAD, POST")
 		s.refuse(w, kindGET, http.StatusMethodNotAllowed, "only GET, HEAD and POST here")
 	}
 }
 
-func (s *Server) ocspGET(w http.ResponseWriter, r *http.Request, buffer []byte) {
-	text := strings.TrimPrefix(r.URL.Path, ocspPath)
+func (s *Server) ocspGET(w http.ResponseWriter, r *http.Request, text string, buffer []byte) {
 	if len(text) > maxGET {
 		s.refuse(w, kindGET, http.StatusRequestURITooLong, "the request is too long")
 		return
@@ -82,9 +82,9 @@ var (
 	responseType = []string{"application/ocsp-response"}
 )
 
-func (s *Server) ocspPOST(w http.ResponseWriter, r *http.Request) {
-	if strings.Trim(strings.TrimPrefix(r.URL.Path, ocspPath), "/") != "" {
-		s.refuse(w, kindPOST, http.StatusNotFound, "requests are posted to "+ocspPath)
+func (s *Server) ocspPOST(w http.ResponseWriter, r *http.Request, text string) {
+	if strings.Trim(text, "/") != "" {
+		s.refuse(w, kindPOST, http.StatusNotFound, "POST the request to the responder's URL itself, nothing after it")
 		return
 	}
 	if r.ContentLength > maxPOST {

@@ -65,13 +65,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	path := r.URL.Path
-	if path == ocspPath || strings.HasPrefix(path, ocspPath+"/") {
-		s.ocsp(w, r)
+	if text, below := strings.CutPrefix(path, ocspPath); below && (text == "" || text[0] == '/') {
+		s.ocsp(w, r, text)
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		s.refuse(w, kindOther, http.StatusMethodNotAllowed, "only GET and HEAD here")
+		s.post(w, r)
 		return
 	}
 	switch {
@@ -81,14 +80,45 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.ready(w)
 	case path == "/metrics":
 		s.metrics(w)
-	case strings.HasPrefix(path, "/ca/"), strings.HasPrefix(path, "/crl/"):
-		s.file(w, r)
 	case path == "/" && s.config.Page != nil:
 		s.counts.add(kindPage, http.StatusOK)
 		s.config.Page.ServeHTTP(w, r)
 	default:
-		s.file(w, r) // certificates may say that a list is at any path
+		s.found(w, r)
 	}
+}
+
+// found answers at the paths that issuers and certificates give: those of files, then
+// those of responders.
+func (s *Server) found(w http.ResponseWriter, r *http.Request) {
+	snapshot := s.config.Snapshot()
+	if snapshot.Issuers == nil {
+		w.Header().Set("Retry-After", "5")
+		s.refuse(w, kindOther, http.StatusServiceUnavailable, "nothing is known yet: no copies on disk, and Vault has not answered")
+		return
+	}
+	routes := s.current(snapshot)
+	if file, found := routes.files[r.URL.Path]; found {
+		s.file(w, r, file)
+		return
+	}
+	if text, found := routes.request(r.URL.Path); found && strings.Trim(text, "/") != "" {
+		s.ocsp(w, r, text)
+		return
+	}
+	s.refuse(w, kindOther, http.StatusNotFound, "nothing is published at this path")
+}
+
+// post answers what is no GET or HEAD: only an OCSP request to the URL of a responder.
+func (s *Server) post(w http.ResponseWriter, r *http.Request) {
+	if snapshot := s.config.Snapshot(); r.Method == http.MethodPost && snapshot.Issuers != nil {
+		if text, found := s.current(snapshot).request(r.URL.Path); found && strings.Trim(text, "/") == "" {
+			s.ocsp(w, r, text)
+			return
+		}
+	}
+	w.Header().Set("Allow", "GET, HEAD")
+	s.refuse(w, kindOther, http.StatusMethodNotAllowed, "this path takes only GET and HEAD")
 }
 
 // refuse answers with a status and a sentence of ours.

@@ -38,6 +38,16 @@ type Issuer struct {
 	OCSP        bool
 	Imported    bool
 	Lists       []List
+	URLs        URLs
+}
+
+// URLs are the URLs at which certificates say that something of an issuer is, beside
+// those of its lists.
+type URLs struct {
+	OCSP, CAIssuers []string
+	// Earlier are those, the lists' included, that only certificates of earlier settings
+	// name: they give way to the present URLs of every issuer.
+	Earlier map[string]bool
 }
 
 // List is one CRL that is held: verified, and on disk under its hash.
@@ -103,6 +113,7 @@ const (
 	maxIssuers = 4096
 	maxLists   = 2048    // of one issuer
 	maxList    = 1 << 30 // octets
+	maxURLs    = 1024    // of one issuer or list
 )
 
 var (
@@ -143,6 +154,9 @@ func readIssuer(from *feed.Issuer) (*Issuer, error) {
 		}
 		issuer.Chain = append(issuer.Chain, above)
 	}
+	if issuer.URLs, err = readURLs(from); err != nil {
+		return nil, err
+	}
 	if len(from.Lists) > maxLists {
 		return nil, fault.New(fault.TooLarge, "issuer %s has %d lists, more than %d", from.ID, len(from.Lists), maxLists)
 	}
@@ -154,6 +168,17 @@ func readIssuer(from *feed.Issuer) (*Issuer, error) {
 		issuer.Lists = append(issuer.Lists, list)
 	}
 	return issuer, nil
+}
+
+func readURLs(from *feed.Issuer) (URLs, error) {
+	urls := URLs{OCSP: from.OCSPURLs, CAIssuers: from.CAIssuersURLs, Earlier: map[string]bool{}}
+	if most := max(len(urls.OCSP), len(urls.CAIssuers), len(from.EarlierURLs)); most > maxURLs {
+		return URLs{}, fault.New(fault.TooLarge, "issuer %s has %d URLs, more than %d", from.ID, most, maxURLs)
+	}
+	for _, url := range from.EarlierURLs {
+		urls.Earlier[url] = true
+	}
+	return urls, nil
 }
 
 func readCertificate(text string) (*x509.Certificate, error) {
@@ -183,6 +208,9 @@ func readList(from *feed.List) (List, error) {
 	}
 	if list.Size < 1 || list.Size > maxList {
 		return List{}, fault.New(fault.TooLarge, "list %s has %d octets, not 1 to %d", list.Name(), list.Size, maxList)
+	}
+	if len(list.URLs) > maxURLs {
+		return List{}, fault.New(fault.TooLarge, "list %s has %d URLs, more than %d", list.Name(), len(list.URLs), maxURLs)
 	}
 	var err error
 	if list.ThisUpdate, err = time.Parse(time.RFC3339, from.ThisUpdate); err != nil {

@@ -26,6 +26,7 @@ var rooms = []room{
 
 	{2, "backend/kv/kvtest", "kv"},
 	{2, "backend/feed", "fault cert"},
+	{2, "backend/places", "fault kv layout"},
 	{2, "backend/profile", "fault cert"},
 	{2, "backend/lint", "fault cert"},
 	{2, "backend/hsm", "fault cert"},
@@ -42,23 +43,23 @@ var rooms = []room{
 
 	{5, "backend/catalog", "fault cert kv layout profile lint sign role keyring issuer"},
 
-	{6, "backend/issue", "fault cert profile lint sign role keypool keyring ledger issuer catalog"},
+	{6, "backend/issue", "fault cert places profile lint sign role keypool keyring ledger issuer catalog"},
 	{6, "backend/revoke", "fault cert job kv layout keyring ledger issuer catalog"},
 	{6, "backend/crl", "fault cert kv layout lint sign ledger"},
 	{6, "backend/ocsp", "fault cert kv layout profile lint sign ledger"},
 
 	{7, "backend/ceremony", "fault cert profile lint sign hsm crl"},
-	{7, "backend/tidy", "fault cert job kv layout ledger issuer crl ocsp"},
-	{7, "backend/fsck", "fault cert job kv layout profile lint sign role keyring ledger issuer catalog crl ocsp"},
+	{7, "backend/tidy", "fault cert job kv layout ledger issuer crl ocsp places"},
+	{7, "backend/fsck", "fault cert job kv layout profile lint sign role keyring ledger issuer catalog crl ocsp places"},
 
-	{8, "backend", "fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp publisher feed tidy fsck"},
+	{8, "backend", "fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp publisher feed places tidy fsck"},
 
 	{9, "edge/config", "fault"},
 	{9, "edge/page", "cert"},
 	{9, "edge/state", "fault cert feed"},
 	{10, "edge/disk", "fault feed edge/state"},
 	{10, "edge/publish", "fault feed edge/config"},
-	{10, "edge/serve", "fault ocsp edge/state"},
+	{10, "edge/serve", "fault cert ocsp edge/state"},
 	{10, "edge/vault", "fault cert feed edge/config"},
 	{11, "edge/mirror", "fault feed edge/disk edge/state edge/vault"},
 	{11, "edge/selftest", "fault cert edge/config edge/vault"},
