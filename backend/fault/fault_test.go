@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -67,4 +68,14 @@ func TestPanickedNeverShowsTheValue(t *testing.T) {
 	var none []int
 	what, _ = catch(func() { none[0]++ })
 	require.Contains(t, what, "index out of range")
+}
+
+func TestNearestIsTheNameThatWasMeant(t *testing.T) {
+	names := []string{"allowed_domains", "label", "serial", "text"}
+	for misspelled, meant := range map[string]string{
+		"allowed_domain": "allowed_domains", "lable": "label", "Label": "label", "txet": "text", "label": "label",
+		"slot": "", "": "", strings.Repeat("label", 20): "",
+	} {
+		require.Equal(t, meant, fault.Nearest(misspelled, names), misspelled)
+	}
 }

@@ -189,38 +189,10 @@ func (p *plan) unknown(prefix, name string) error {
 	if len(name) > 64 {
 		name = name[:64] + "..."
 	}
-	best, distance := "", 3
-	for candidate := range p.names {
-		d := edits(name, candidate)
-		if d < distance || d == distance && d < 3 && candidate < best {
-			best, distance = candidate, d
-		}
-	}
-	if best != "" {
+	if best := fault.Nearest(name, slices.Collect(maps.Keys(p.names))); best != "" {
 		return fault.Field(prefix+name, "is not a known field; did you mean %s?", best)
 	}
 	return fault.Field(prefix+name, "is not a known field")
-}
-
-// edits is the Levenshtein distance of two short names.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // checkSize refuses a request whose values hold more than limit bytes. It only
