@@ -91,6 +91,13 @@ type Pair struct {
 	Public  bool   // there is a public key
 }
 
+// Found is where Search found a private key, and what the token says of it.
+type Found struct {
+	ID       []byte // CKA_ID; empty: it has none
+	Label    string // CKA_LABEL
+	Evidence Evidence
+}
+
 // check validates what can be judged without a token.
 func (c Config) check() error {
 	switch {

@@ -48,6 +48,11 @@ func (t *Token) Find(context.Context, []byte, crypto.PublicKey) (crypto.Signer, 
 	return nil, errNoCgo
 }
 
+// Search fails: this build has no PKCS#11 support.
+func (t *Token) Search(context.Context, crypto.PublicKey, []byte, string) (crypto.Signer, Found, error) {
+	return nil, Found{}, errNoCgo
+}
+
 // Evidence fails: this build has no PKCS#11 support.
 func (t *Token) Evidence(context.Context, []byte) (Evidence, error) { return Evidence{}, errNoCgo }
 

@@ -25,6 +25,7 @@ import (
 type signer struct {
 	device *device
 	id     []byte
+	label  string // CKA_LABEL of a key that has no CKA_ID, else ""
 	public crypto.PublicKey
 	handle atomic.Pointer[handle]
 }
@@ -137,7 +138,7 @@ func (s *signer) locate(c *conn) (*handle, error) {
 
 // findPair returns the RSA or ECDSA pair with the signer's id and public key.
 func (s *signer) findPair(c *conn) (crypto11.Signer, error) {
-	pairs, err := c.ctx.FindKeyPairs(s.id, nil)
+	pairs, err := c.ctx.FindKeyPairs(s.id, []byte(s.label))
 	if err != nil {
 		return nil, fmt.Errorf("finding key %x: %w", s.id, err)
 	}
@@ -150,7 +151,7 @@ func (s *signer) findPair(c *conn) (crypto11.Signer, error) {
 		return nil, s.differs()
 	}
 	// crypto11 leaves out private keys without a public half.
-	if halves, err := c.ctx.FindPrivateKeys(s.id, nil); err == nil && len(halves) > 0 {
+	if halves, err := c.ctx.FindPrivateKeys(s.id, []byte(s.label)); err == nil && len(halves) > 0 {
 		return nil, fault.New(fault.Conflict, "token %s has the private key %x but not its public key, so it cannot be compared", s.device.name(), s.id)
 	}
 	return nil, c.absent(s.id)
