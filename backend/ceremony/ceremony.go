@@ -28,7 +28,7 @@ type Step struct {
 	Checks []Check `json:"checks,omitempty"`
 }
 
-// Config says what a ceremony works with. All fields are required.
+// Config says what a ceremony works with. PIN, Report and Now are required.
 type Config struct {
 	// PIN returns the user PIN of the named token. It is asked once, after all that
 	// can be checked without the token; a wrong PIN is never tried again.
@@ -36,6 +36,12 @@ type Config struct {
 	// Report hears each step as it is done.
 	Report func(Step)
 	Now    func() time.Time
+	// Confirm is asked when all that needs no token is checked and reported, before the
+	// PIN; its error ends the ceremony. nil: nobody is asked.
+	Confirm func() error
+	// CheckOnly ends a ceremony before it signs or records anything: after the order,
+	// its inputs and outputs, the token and the key in it were checked.
+	CheckOnly bool
 }
 
 // Ceremony carries out orders, one after the other.
@@ -48,6 +54,14 @@ func New(config Config) *Ceremony { return &Ceremony{config} }
 
 func (c *Ceremony) report(name string, facts ...Fact) {
 	c.config.Report(Step{Name: name, Facts: facts})
+}
+
+// confirm asks whether the reported plan shall be carried out.
+func (c *Ceremony) confirm() error {
+	if c.config.Confirm == nil || c.config.CheckOnly {
+		return nil
+	}
+	return c.config.Confirm()
 }
 
 // now returns the time in the whole seconds of certificates and CRLs.
@@ -77,17 +91,19 @@ func (c *Ceremony) open(ctx context.Context, order TokenOrder) (*hsm.Token, erro
 	return token, nil
 }
 
-// find returns the signer of the issuer's key and tells what the token says of it.
+// find returns the signer of the root's key, found by the public key in the root's
+// certificate, and tells what the token says of it. A key that this package generated
+// has a CKA_ID that follows from its label; one of other software may have any, or none.
 func (c *Ceremony) find(ctx context.Context, token *hsm.Token, key KeyOrder, issuer *x509.Certificate) (crypto.Signer, error) {
-	id, err := key.id()
+	id, err := key.givenID()
 	if err != nil {
 		return nil, err
 	}
-	signer, err := token.Find(ctx, id, issuer.PublicKey)
+	signer, found, err := token.Search(ctx, issuer.PublicKey, id, key.Label)
 	if err != nil {
-		return nil, fmt.Errorf("finding key %s: %w", key.Label, err)
+		return nil, fault.FieldOf(fault.KindOf(err), "key", "finding the key of %s: %w", issuer.Subject, err)
 	}
-	return signer, c.showKey(ctx, token, "key found", id, signer.Public())
+	return signer, c.reportKey("key found", found, signer.Public())
 }
 
 // showKey reads the attributes of a private key back from the token.
@@ -96,6 +112,10 @@ func (c *Ceremony) showKey(ctx context.Context, token *hsm.Token, step string, i
 	if err != nil {
 		return fmt.Errorf("reading key %s back: %w", hex.EncodeToString(id), err)
 	}
+	return c.reportKey(step, hsm.Found{ID: id, Evidence: evidence}, pub)
+}
+
+func (c *Ceremony) reportKey(step string, found hsm.Found, pub crypto.PublicKey) error {
 	hash, err := cert.KeyFingerprint(pub)
 	if err != nil {
 		return err
@@ -104,8 +124,12 @@ func (c *Ceremony) showKey(ctx context.Context, token *hsm.Token, step string, i
 	if err != nil {
 		return err
 	}
+	id, evidence := hex.EncodeToString(found.ID), found.Evidence
+	if id == "" {
+		id = "none"
+	}
 	c.report(step,
-		Fact{"CKA_ID", hex.EncodeToString(id)},
+		Fact{"CKA_ID", id},
 		Fact{"algorithm", spec.String()},
 		Fact{"public key SHA-256", hash.String()},
 		Fact{"CKA_LOCAL", strconv.FormatBool(evidence.Local)},
@@ -117,21 +141,30 @@ func (c *Ceremony) showKey(ctx context.Context, token *hsm.Token, step string, i
 	return nil
 }
 
-// generate makes the root's key pair. A key that is there already is refused: no
-// root key is made twice, and none is adopted unseen (hsm-2).
+// unused refuses a label or CKA_ID that the token has a key under: no root key is made
+// twice, and none is adopted unseen (hsm-2).
+func (c *Ceremony) unused(ctx context.Context, token *hsm.Token, key KeyOrder) error {
+	id, err := key.id()
+	if err != nil {
+		return err
+	}
+	held, err := token.List(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("looking for key %s: %w", key.Label, err)
+	}
+	for _, pair := range held {
+		if pair.Label == key.Label || bytes.Equal(pair.ID, id) {
+			return fault.FieldOf(fault.Conflict, "key.label", "the token holds key %q with CKA_ID %x already; choose another label", pair.Label, pair.ID)
+		}
+	}
+	return nil
+}
+
+// generate makes the root's key pair.
 func (c *Ceremony) generate(ctx context.Context, token *hsm.Token, spec cert.KeySpec, key KeyOrder) (crypto.Signer, error) {
 	id, err := key.id()
 	if err != nil {
 		return nil, err
-	}
-	held, err := token.List(ctx, nil)
-	if err != nil {
-		return nil, fmt.Errorf("looking for key %s: %w", key.Label, err)
-	}
-	for _, pair := range held {
-		if pair.Label == key.Label || bytes.Equal(pair.ID, id) {
-			return nil, fault.FieldOf(fault.Conflict, "key.label", "the token holds key %q with CKA_ID %x already; choose another label", pair.Label, pair.ID)
-		}
 	}
 	signer, evidence, err := token.Generate(ctx, spec, id, key.Label)
 	if err != nil {

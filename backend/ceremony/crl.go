@@ -5,9 +5,8 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
-	"encoding/asn1"
 	"fmt"
-	"math"
+	"math/big"
 	"slices"
 	"time"
 
@@ -19,13 +18,17 @@ import (
 
 // crlJob is a CRL to be signed.
 type crlJob struct {
-	number                 int64
+	number                 cert.CRLNumber
 	thisUpdate, nextUpdate time.Time
 	entries                []crl.Entry
+	listed                 map[string]crl.Entry // by serial number, see serialText
+	shown                  []Fact               // one for each entry
+	previous               *x509.RevocationList // nil: none
 }
 
 // SignCRL signs the next CRL of a root: what the previous one lists, and the newly
-// revoked CAs.
+// revoked CAs. The list is first signed with a throwaway key and passes every check
+// that the real one will have to.
 func (c *Ceremony) SignCRL(ctx context.Context, order CRLOrder) error {
 	now := c.now()
 	if err := order.check(); err != nil {
@@ -40,24 +43,30 @@ func (c *Ceremony) SignCRL(ctx context.Context, order CRLOrder) error {
 		return err
 	}
 	to := &output{field: "outputs.crl", path: order.Outputs.CRL}
+	if err := c.rehearseCRL(root, job, to.path); err != nil {
+		return err
+	}
 	if err := reserve(to); err != nil {
 		return err
 	}
 	defer release(to)
 	c.report("outputs reserved", Fact{"crl", to.path})
+	if err := c.confirm(); err != nil {
+		return err
+	}
 	token, err := c.open(ctx, order.Token)
 	if err != nil {
 		return err
 	}
 	defer token.Close()
 	signer, err := c.find(ctx, token, order.Key, root)
-	if err != nil {
+	if err != nil || c.config.CheckOnly {
 		return err
 	}
 	if err := c.signCRL(record, root, signer, job, to); err != nil {
 		return err
 	}
-	return c.Verify(Artefacts{Root: order.Issuer, CRL: to.path, PreviousCRL: order.Previous})
+	return c.Verify(Artefacts{Root: order.Issuer, ExistingRoot: true, CRL: to.path, PreviousCRL: order.Previous})
 }
 
 func (o CRLOrder) check() error {
@@ -69,55 +78,50 @@ func (o CRLOrder) check() error {
 	}
 	switch {
 	case o.First && o.Previous != "":
-		return fault.Field("previous", "is for a CRL that is not the first")
+		return fault.Field("previous", "is for a CRL that is not the first; give previous or first: true, not both")
 	case !o.First && o.Previous == "":
 		return fault.Field("previous", "must name the newest CRL of the root, whose number and entries this one continues; say first: true when there is none")
-	case o.Number < 0:
-		return fault.Field("number", "must not be negative")
 	}
 	return nil
 }
 
 // planCRL works out number, times and entries.
-func (c *Ceremony) planCRL(order CRLOrder, root *x509.Certificate, record *record, now time.Time) (crlJob, error) {
-	job := crlJob{thisUpdate: now, nextUpdate: order.NextUpdate.From(now)}
+func (c *Ceremony) planCRL(order CRLOrder, root *x509.Certificate, record *record, now time.Time) (*crlJob, error) {
+	job := &crlJob{thisUpdate: now, nextUpdate: order.NextUpdate.From(now), listed: map[string]crl.Entry{}}
 	if err := checkNextUpdate("next_update", order.NextUpdate, now, root.NotAfter); err != nil {
-		return job, err
+		return nil, err
 	}
 	last := record.highestNumber()
-	if order.Previous != "" {
+	switch {
+	case order.Previous != "":
 		previous, err := readCRL("previous", order.Previous)
 		if err != nil {
-			return job, err
+			return nil, err
 		}
-		number, err := usablePrevious(previous, root, now)
+		number, err := job.continuing(order, previous, root, now)
 		if err != nil {
-			return job, fault.FieldOf(fault.KindOf(err), "previous", "%s: %w", order.Previous, err)
+			return nil, fault.FieldOf(fault.KindOf(err), "previous", "%s: %w", order.Previous, err)
 		}
-		if number < last {
-			return job, fault.FieldOf(fault.Conflict, "previous", "%s has number %d, but the record tells of number %d: give the newest CRL", order.Previous, number, last)
+		if number.Compare(last) < 0 {
+			return nil, fault.FieldOf(fault.Conflict, "previous", "%s has number %s, but the record tells of number %s: give the newest CRL", order.Previous, number, last)
 		}
 		last = number
-		if job.entries, err = carryOver(previous); err != nil {
-			return job, err
-		}
-	} else if last > 0 {
-		return job, fault.FieldOf(fault.Conflict, "first", "the record tells of CRL number %d", last)
+	case !last.IsZero():
+		return nil, fault.FieldOf(fault.Conflict, "first", "the record tells of CRL number %s; give the newest CRL as previous", last)
 	}
-	if last == math.MaxInt64 {
-		return job, fault.FieldOf(fault.Conflict, "previous", "its number is the highest there is")
+	if job.number = order.Number; job.number.IsZero() {
+		job.number = last.Next()
 	}
-	if job.number = order.Number; job.number == 0 {
-		job.number = last + 1
+	if job.number.Compare(last) <= 0 {
+		return nil, fault.Field("number", "%s must be above %s, the last one: CRL numbers never go back (RFC 5280 section 5.2.3)", job.number, last)
 	}
-	if job.number <= last {
-		return job, fault.Field("number", "%d must be above %d, the last one: CRL numbers never go back (RFC 5280 section 5.2.3)", job.number, last)
+	if err := job.number.CheckRoom(); err != nil {
+		return nil, fault.Field("number", "%w", err)
 	}
-	warnings, err := job.revoke(order.Revoked, root, record, now)
-	if err != nil {
-		return job, err
+	if err := job.revoke(order.Revoked, root, record, now); err != nil {
+		return nil, err
 	}
-	c.report("CRL planned", append(job.describe(), warnings...)...)
+	c.report("CRL planned", job.describe()...)
 	return job, nil
 }
 
@@ -127,80 +131,93 @@ func checkNextUpdate(field string, period Period, now, issuerEnd time.Time) erro
 		return fault.Field(field, "must be given, such as 365d")
 	}
 	if period.From(now).After(issuerEnd) {
-		return fault.Field(field, "the CRL would outlive the root, which ends at %s", issuerEnd.UTC().Format(time.RFC3339))
+		return fault.Field(field, "the CRL would outlive the root, which expires at %s; choose a shorter next_update", issuerEnd.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
-// usablePrevious returns the number of a CRL that may be continued.
-func usablePrevious(previous *x509.RevocationList, root *x509.Certificate, now time.Time) (int64, error) {
-	if err := signedCRL(previous, root); err != nil {
-		return 0, err
+// continuing takes over the previous CRL: its entries stay, its number is returned. Entries
+// stay for good: the CRL of a root is short, and RFC 5280 section 5 lets an entry go
+// only after one more CRL than the certificate's life.
+func (j *crlJob) continuing(order CRLOrder, previous *x509.RevocationList, root *x509.Certificate, now time.Time) (cert.CRLNumber, error) {
+	if err := crl.CheckForeign(previous, root); err != nil {
+		return cert.CRLNumber{}, err
 	}
 	if err := checkScope(previous); err != nil {
-		return 0, err
+		return cert.CRLNumber{}, err
 	}
-	switch {
-	case previous.Number == nil || !previous.Number.IsInt64():
-		return 0, fault.New(fault.Invalid, "must have a CRL number below 2^63")
-	case previous.ThisUpdate.After(now):
-		return 0, fault.New(fault.Conflict, "was issued at %s, which is in the future: set the clock", previous.ThisUpdate.UTC().Format(time.RFC3339))
+	if previous.ThisUpdate.After(now) {
+		return cert.CRLNumber{}, fault.New(fault.Conflict, "was issued at %s, which is in the future: set the clock", previous.ThisUpdate.UTC().Format(time.RFC3339))
 	}
-	return previous.Number.Int64(), nil
+	entries, err := crl.Carry(previous)
+	if err != nil {
+		return cert.CRLNumber{}, err
+	}
+	j.entries = entries
+	for i, old := range previous.RevokedCertificateEntries {
+		j.show(old.SerialNumber, j.entries[i])
+	}
+	j.previous = previous
+	if previous.Number == nil {
+		if order.Number.IsZero() {
+			return cert.CRLNumber{}, fault.New(fault.Invalid, "has no CRL number (RFC 5280 section 5.2.3); give the number of the new CRL in the order, above all that were ever used")
+		}
+		return cert.CRLNumber{}, nil
+	}
+	number, err := cert.CRLNumberOf(previous.Number)
+	if err != nil {
+		return cert.CRLNumber{}, err
+	}
+	return number, number.CheckRoom()
 }
 
-var oidInvalidityDate = asn1.ObjectIdentifier{2, 5, 29, 24}
+// show notes an entry for the plan.
+func (j *crlJob) show(serial *big.Int, e crl.Entry) {
+	text := serialText(serial)
+	j.listed[text] = e
+	j.shown = append(j.shown, Fact{"revoked", fmt.Sprintf("%s since %s, %s", text, e.RevokedAt.UTC().Format(time.RFC3339), e.Reason)})
+}
 
-// carryOver returns the entries of the previous CRL. Entries stay for good: the CRL
-// of a root is short, and RFC 5280 section 5 lets an entry go only after one more
-// CRL than the certificate's life.
-func carryOver(previous *x509.RevocationList) ([]crl.Entry, error) {
-	var entries []crl.Entry
-	for _, old := range previous.RevokedCertificateEntries {
-		e := crl.Entry{Serial: cert.SerialOf(old.SerialNumber), RevokedAt: old.RevocationTime, Reason: cert.Reason(old.ReasonCode)}
-		for _, extension := range old.Extensions {
-			switch {
-			case extension.Id.Equal(asn1.ObjectIdentifier{2, 5, 29, 21}): // cRLReason, read by the library
-			case extension.Id.Equal(oidInvalidityDate):
-				if rest, err := asn1.UnmarshalWithParams(extension.Value, &e.InvalidityAt, "generalized"); err != nil || len(rest) > 0 {
-					return nil, fault.Field("previous", "entry %s has a malformed invalidityDate", e.Serial)
-				}
-			default:
-				return nil, fault.Field("previous", "entry %s has extension %s, which cannot be carried over", e.Serial, extension.Id)
-			}
-		}
-		entries = append(entries, e)
+// serialText writes the serial number of a CRL entry, also one that RFC 5280 does not
+// allow: negative or 0.
+func serialText(n *big.Int) string {
+	switch n.Sign() {
+	case 0:
+		return "00"
+	case -1:
+		return "-" + cert.SerialOf(n).String()
 	}
-	return entries, nil
+	return cert.SerialOf(n).String()
 }
 
 // revoke adds the newly revoked certificates. One that is listed already must agree
 // with its entry: nothing on a CRL is rewritten.
-func (j *crlJob) revoke(revoked []Revocation, root *x509.Certificate, record *record, now time.Time) (warnings []Fact, err error) {
+func (j *crlJob) revoke(revoked []Revocation, root *x509.Certificate, record *record, now time.Time) error {
 	for i, r := range revoked {
 		field := fmt.Sprintf("revoked[%d]", i)
 		e, err := r.entry(now)
 		if err != nil {
-			return nil, fault.Field(field, "%w", err)
+			return fault.Field(field, "%w", err)
 		}
 		switch {
 		case e.Serial == cert.SerialOf(root.SerialNumber):
-			return nil, fault.Field(field, "a root does not list itself: remove it from the trust stores")
+			return fault.Field(field, "a root does not list itself: remove it from the trust stores")
 		case e.RevokedAt.Before(root.NotBefore):
-			return nil, fault.Field(field, "date %s is before the root began", e.RevokedAt.Format(time.RFC3339))
+			return fault.Field(field, "date %s is before the root's notBefore", e.RevokedAt.Format(time.RFC3339))
 		}
-		if at := slices.IndexFunc(j.entries, func(old crl.Entry) bool { return old.Serial == e.Serial }); at >= 0 {
-			if old := j.entries[at]; !old.RevokedAt.Equal(e.RevokedAt) || old.Reason != e.Reason {
-				return nil, fault.FieldOf(fault.Conflict, field, "serial number %s is listed already, with another date or reason", e.Serial)
+		if old, found := j.listed[e.Serial.String()]; found {
+			if !old.RevokedAt.Equal(e.RevokedAt) || old.Reason != e.Reason {
+				return fault.FieldOf(fault.Conflict, field, "serial number %s is listed already, with another date or reason", e.Serial)
 			}
 			continue
 		}
-		if !record.issued(e.Serial) {
-			warnings = append(warnings, Fact{"WARNING", fmt.Sprintf("the record knows of no certificate %s", e.Serial)})
+		if !r.Unrecorded && !record.issued(e.Serial) {
+			return fault.FieldOf(fault.Conflict, field, "the record knows no certificate with serial number %s; check the number, and say unrecorded: true in this entry if the root issued it without this record", e.Serial)
 		}
 		j.entries = append(j.entries, e)
+		j.show(e.Serial.Big(), e)
 	}
-	return warnings, nil
+	return nil
 }
 
 func (r Revocation) entry(now time.Time) (crl.Entry, error) {
@@ -224,43 +241,52 @@ func (r Revocation) entry(now time.Time) (crl.Entry, error) {
 	return crl.Entry{Serial: serial, RevokedAt: date, Reason: reason}, nil
 }
 
-// signCRL records the intent, signs, writes and records the result.
-func (c *Ceremony) signCRL(record *record, root *x509.Certificate, signer crypto.Signer, job crlJob, to *output) error {
-	authority, err := sign.NewAuthority(sign.Config{Certificate: root, Signer: signer, Algorithm: root.SignatureAlgorithm})
-	if err != nil {
-		return err
+// encode signs the list in the name of the root. It carries no
+// issuingDistributionPoint: it covers everything that the root issued, and some relying
+// parties, NSS and GnuPG among them, refuse a CRL with that critical extension.
+func (j *crlJob) encode(root *x509.Certificate, signer crypto.Signer) ([]byte, error) {
+	config := sign.Config{Certificate: root, Signer: signer}
+	if spec, err := cert.KeySpecOf(signer.Public()); err == nil && cert.SuitsKey(root.SignatureAlgorithm, spec.Type) {
+		config.Algorithm = root.SignatureAlgorithm
 	}
+	authority, err := sign.NewAuthority(config)
+	if err != nil {
+		return nil, err
+	}
+	var der bytes.Buffer
+	list := crl.List{Number: j.number, ThisUpdate: j.thisUpdate, NextUpdate: j.nextUpdate}
+	err = crl.Encode(&der, authority, list, slices.Values(j.entries))
+	return der.Bytes(), err
+}
+
+// signCRL records the intent, signs, writes and records the result.
+func (c *Ceremony) signCRL(record *record, root *x509.Certificate, signer crypto.Signer, job *crlJob, to *output) error {
 	intent := entry{Time: c.now(), Event: eventIntent, Kind: kindCRL, Number: job.number, Entries: len(job.entries)}
 	if err := record.append(intent); err != nil {
 		return err
 	}
-	c.report("intent recorded", Fact{"CRL number", fmt.Sprint(job.number)})
-	var der bytes.Buffer
-	list := crl.List{Number: job.number, ThisUpdate: job.thisUpdate, NextUpdate: job.nextUpdate, OnlyCACerts: true}
-	if err := crl.Encode(&der, authority, list, slices.Values(job.entries)); err != nil {
+	c.report("intent recorded", Fact{"CRL number", job.number.String()})
+	der, err := job.encode(root, signer)
+	if err != nil {
 		return err
 	}
-	c.report("CRL signed", append(job.describe(), Fact{"CRL SHA-256", sha256Hex(der.Bytes())})...)
-	if err := to.write(der.Bytes()); err != nil {
+	c.report("CRL signed", append(job.describe(), Fact{"CRL SHA-256", sha256Hex(der)})...)
+	if err := to.write(der); err != nil {
 		return err
 	}
 	done := intent
-	done.Time, done.Event, done.SHA256 = c.now(), eventSigned, sha256Hex(der.Bytes())
+	done.Time, done.Event, done.SHA256 = c.now(), eventSigned, sha256Hex(der)
 	if err := record.append(done); err != nil {
 		return err
 	}
 	return c.announce("CRL", to.path)
 }
 
-func (j crlJob) describe() []Fact {
-	facts := []Fact{
-		{"CRL number", fmt.Sprint(j.number)},
+func (j *crlJob) describe() []Fact {
+	return append([]Fact{
+		{"CRL number", j.number.String()},
 		{"this update", j.thisUpdate.Format(time.RFC3339)},
 		{"next update", j.nextUpdate.Format(time.RFC3339)},
 		{"entries", fmt.Sprint(len(j.entries))},
-	}
-	for _, e := range j.entries {
-		facts = append(facts, Fact{"revoked", fmt.Sprintf("%s since %s, %s", e.Serial, e.RevokedAt.UTC().Format(time.RFC3339), e.Reason)})
-	}
-	return facts
+	}, j.shown...)
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	"path/filepath"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/crl"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
@@ -67,12 +67,9 @@ func readCRL(field, path string) (*x509.RevocationList, error) {
 	if err != nil {
 		return nil, err
 	}
-	if block, rest := pem.Decode(raw); block != nil && block.Type == "X509 CRL" && len(bytes.TrimSpace(rest)) == 0 {
-		raw = block.Bytes
-	}
-	list, err := x509.ParseRevocationList(raw)
+	list, err := crl.ReadForeign(raw)
 	if err != nil {
-		return nil, fault.Field(field, "reading %s: must be one CRL in DER or PEM: %w", path, err)
+		return nil, fault.Field(field, "%s %w", path, err)
 	}
 	return list, nil
 }

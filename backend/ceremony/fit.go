@@ -17,8 +17,9 @@ import (
 // extensions lists what certificates of a preset may carry, by OID, and whether it
 // must be critical (RFC 5280 section 4.2).
 var extensions = map[string]map[string]bool{
-	rootPreset:    {"2.5.29.14": false, "2.5.29.35": false, "2.5.29.15": true, "2.5.29.19": true, "2.5.29.30": true, "2.5.29.32": false},
-	issuingPreset: {"2.5.29.14": false, "2.5.29.35": false, "2.5.29.15": true, "2.5.29.19": true, "2.5.29.30": true, "2.5.29.32": false, "2.5.29.37": false, "2.5.29.31": false, "1.3.6.1.5.5.7.1.1": false},
+	rootPreset:         {"2.5.29.14": false, "2.5.29.35": false, "2.5.29.15": true, "2.5.29.19": true, "2.5.29.30": true, "2.5.29.32": false},
+	issuingPreset:      {"2.5.29.14": false, "2.5.29.35": false, "2.5.29.15": true, "2.5.29.19": true, "2.5.29.30": true, "2.5.29.32": false, "2.5.29.37": false, "2.5.29.31": false, "1.3.6.1.5.5.7.1.1": false},
+	intermediatePreset: {"2.5.29.14": false, "2.5.29.35": false, "2.5.29.15": true, "2.5.29.19": true, "2.5.29.30": true, "2.5.29.32": false, "2.5.29.37": false, "2.5.29.31": false, "1.3.6.1.5.5.7.1.1": false},
 }
 
 // fits returns the check that a certificate is one that the preset makes: the preset

@@ -1,6 +1,7 @@
 package ceremony
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -10,14 +11,13 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
-	"vault-plugin-secrets-enterprise-pki/backend/lint"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
-	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
 
 // issuingPlan is an IssuingOrder that passed every check that needs no token.
 type issuingPlan struct {
 	order       IssuingOrder
+	preset      string
 	issuer      *x509.Certificate
 	record      *record
 	request     *cert.Request
@@ -32,34 +32,44 @@ func (c *Ceremony) SignIssuing(ctx context.Context, order IssuingOrder, csr []by
 	if err != nil {
 		return err
 	}
+	tbs, err := c.rehearseIssuing(plan)
+	if err != nil {
+		return err
+	}
 	if err := reserve(plan.certificate); err != nil {
 		return err
 	}
 	defer release(plan.certificate)
 	c.report("outputs reserved", Fact{"certificate", plan.certificate.path})
+	if err := c.confirm(); err != nil {
+		return err
+	}
 	token, err := c.open(ctx, order.Token)
 	if err != nil {
 		return err
 	}
 	defer token.Close()
 	signer, err := c.find(ctx, token, order.Key, plan.issuer)
+	if err != nil || c.config.CheckOnly {
+		return err
+	}
+	draft, err := plan.draft(plan.issuer, signer)
 	if err != nil {
 		return err
 	}
-	authority, err := sign.NewAuthority(sign.Config{Certificate: plan.issuer, Signer: signer, Algorithm: plan.template.SignatureAlgorithm})
-	if err != nil {
-		return err
+	if !bytes.Equal(draft.Certificate().RawTBSCertificate, tbs) {
+		return fault.New(fault.Internal, "the certificate to be signed differs from the one that was checked")
 	}
-	draft, err := authority.Draft(plan.template, plan.request.PublicKey,
-		sign.WithinChain([]*x509.Certificate{plan.issuer}), fits(issuingPreset), lint.Check(checked(plan.profile)))
-	if err != nil {
-		return err
-	}
-	c.report("certificate drafted and checked", describe(draft.Certificate())...)
 	if _, err := c.redeem(plan.record, draft, plan.certificate); err != nil {
 		return err
 	}
-	return c.Verify(Artefacts{Root: order.Issuer, CAs: []string{plan.certificate.path}})
+	signed := Artefacts{Root: order.Issuer, ExistingRoot: true}
+	if plan.preset == intermediatePreset {
+		signed.Intermediates = []string{plan.certificate.path}
+	} else {
+		signed.CAs = []string{plan.certificate.path}
+	}
+	return c.Verify(signed)
 }
 
 // planIssuing checks order and request.
@@ -72,20 +82,26 @@ func (c *Ceremony) planIssuing(order IssuingOrder, csr []byte) (*issuingPlan, er
 	if err := order.Key.existing(); err != nil {
 		return nil, err
 	}
-	if order.Validity.IsZero() {
-		return nil, fault.Field("validity", "must be given, such as 1826d")
+	var err error
+	if plan.preset, err = order.preset(); err != nil {
+		return nil, err
+	}
+	if err := checkValidity(plan.preset, order.Validity, now); err != nil {
+		return nil, err
 	}
 	if err := order.URLs.check(); err != nil {
 		return nil, err
 	}
-	var err error
 	if plan.issuer, plan.record, err = c.root(order.Issuer, order.Outputs.Record, now); err != nil {
 		return nil, err
 	}
 	if plan.request, err = c.request(csr, order.RequestKey, plan.issuer); err != nil {
 		return nil, err
 	}
-	if plan.profile, err = order.Profile.compile(issuingPreset); err != nil {
+	if plan.profile, err = order.Profile.compile(plan.preset); err != nil {
+		return nil, err
+	}
+	if err := fitsBelow(plan.issuer, plan.profile.Config().MaxPathLength); err != nil {
 		return nil, err
 	}
 	ask := profile.AskOf(plan.request)
@@ -100,7 +116,7 @@ func (c *Ceremony) planIssuing(order IssuingOrder, csr []byte) (*issuingPlan, er
 		return nil, err
 	}
 	if given := ask.Subject.String(); planned.Certificate.Subject.String() != given {
-		return nil, fault.Field("subject", "%q has attributes that preset %s does not know; give the subject in the order", given, issuingPreset)
+		return nil, fault.Field("subject", "%q has attributes that preset %s does not know; give the subject in the order", given, plan.preset)
 	}
 	if len(planned.Warnings) > 0 {
 		return nil, fault.New(fault.Invalid, "the order cannot be carried out as it is written: %s", strings.Join(planned.Warnings, "; "))
@@ -112,6 +128,26 @@ func (c *Ceremony) planIssuing(order IssuingOrder, csr []byte) (*issuingPlan, er
 	plan.template = planned.Certificate
 	plan.template.SerialNumber = serial.Big()
 	return plan, nil
+}
+
+// preset returns the name of the preset that the order narrows.
+func (o IssuingOrder) preset() (string, error) {
+	switch o.Tier {
+	case "", tierIssuing:
+		return issuingPreset, nil
+	case tierIntermediate:
+		return intermediatePreset, nil
+	}
+	return "", fault.Field("tier", "must be %s or %s, not %q", tierIssuing, tierIntermediate, o.Tier)
+}
+
+// fitsBelow refuses a path length that the root's own does not leave room for (RFC 5280
+// section 4.2.1.9).
+func fitsBelow(root *x509.Certificate, pathLength int) error {
+	if root.MaxPathLen >= 0 && pathLength >= root.MaxPathLen && pathLength > 0 {
+		return fault.Field("profile.max_path_length", "must be below %d, the path length of the root; a root for three tiers has a path length of 2 or none", root.MaxPathLen)
+	}
+	return nil
 }
 
 // request reads a CSR: its signature proves possession of the key, its key is not
@@ -154,7 +190,11 @@ func (c *Ceremony) root(path, recordPath string, now time.Time) (*x509.Certifica
 	if err := isRoot(root, now); err != nil {
 		return nil, nil, fault.FieldOf(fault.KindOf(err), "issuer", "%s: %w", path, err)
 	}
-	c.report("root read", append(describe(root), Fact{"certificate SHA-256", sha256Hex(root.Raw)})...)
+	facts := append(describe(root), Fact{"certificate SHA-256", sha256Hex(root.Raw)})
+	if err := fits(rootPreset)(root, root); err != nil {
+		facts = append(facts, Fact{"note", "not as preset " + rootPreset + " makes it: " + err.Error()})
+	}
+	c.report("root read", facts...)
 	hash, err := cert.KeyFingerprint(root.PublicKey)
 	if err != nil {
 		return nil, nil, err

@@ -30,10 +30,10 @@ type entry struct {
 	Kind   string    `json:"kind"`
 	Issuer string    `json:"issuer_key_sha256"` // of the SubjectPublicKeyInfo
 	// Serial and Subject describe a certificate, Number and Entries a CRL.
-	Serial  string `json:"serial,omitempty"`
-	Subject string `json:"subject,omitempty"`
-	Number  int64  `json:"number,omitempty"`
-	Entries int    `json:"entries,omitempty"`
+	Serial  string         `json:"serial,omitempty"`
+	Subject string         `json:"subject,omitempty"`
+	Number  cert.CRLNumber `json:"number,omitzero"`
+	Entries int            `json:"entries,omitempty"`
 	// TBS is the SHA-256 digest of the tbsCertificate, SHA256 of the whole DER.
 	TBS    string `json:"tbs_sha256,omitempty"`
 	SHA256 string `json:"sha256,omitempty"`
@@ -129,11 +129,11 @@ func (r *record) unfinished() []entry {
 
 // highestNumber returns the highest CRL number that was signed or intended, 0 for
 // none. An intended one counts: its CRL may exist.
-func (r *record) highestNumber() int64 {
-	var highest int64
+func (r *record) highestNumber() cert.CRLNumber {
+	var highest cert.CRLNumber
 	for _, e := range r.entries {
 		if e.Kind == kindCRL {
-			highest = max(highest, e.Number)
+			highest = highest.Max(e.Number)
 		}
 	}
 	return highest
@@ -156,7 +156,7 @@ func (c *Ceremony) showRecord(r *record) {
 	for _, e := range r.unfinished() {
 		what := "certificate " + e.Serial
 		if e.Kind == kindCRL {
-			what = fmt.Sprintf("CRL number %d", e.Number)
+			what = fmt.Sprintf("CRL number %s", e.Number)
 		}
 		facts = append(facts, Fact{"WARNING", fmt.Sprintf("%s was about to be signed at %s and nothing says that it was", what, e.Time.Format(time.RFC3339))})
 	}

@@ -40,11 +40,17 @@ func (c *Ceremony) CreateRoot(ctx context.Context, order RootOrder) error {
 	}
 	defer release(plan.certificate, plan.crl, plan.record)
 	c.report("outputs reserved", Fact{"certificate", plan.certificate.path}, Fact{"crl", plan.crl.path}, Fact{"record", plan.record.path})
+	if err := c.confirm(); err != nil {
+		return err
+	}
 	token, err := c.open(ctx, order.Token)
 	if err != nil {
 		return err
 	}
 	defer token.Close()
+	if err := c.unused(ctx, token, order.Key); err != nil || c.config.CheckOnly {
+		return err
+	}
 	signer, err := c.generate(ctx, token, plan.spec, order.Key)
 	if err != nil {
 		return err
@@ -72,8 +78,7 @@ func (c *Ceremony) signRoot(ctx context.Context, plan *rootPlan, token *hsm.Toke
 	if err != nil {
 		return err
 	}
-	first := crlJob{number: max(plan.order.CRL.Number, 1), thisUpdate: plan.now, nextUpdate: plan.order.CRL.NextUpdate.From(plan.now)}
-	if err := c.signCRL(record, root, signer, first, plan.crl); err != nil {
+	if err := c.signCRL(record, root, signer, plan.firstCRL(), plan.crl); err != nil {
 		return err
 	}
 	id, err := plan.order.Key.id()
@@ -100,11 +105,11 @@ func (c *Ceremony) planRoot(order RootOrder) (*rootPlan, error) {
 	if _, err := order.Key.id(); err != nil {
 		return nil, err
 	}
-	switch {
-	case order.Validity.IsZero():
-		return nil, fault.Field("validity", "must be given, such as 20y")
-	case order.CRL.Number < 0:
-		return nil, fault.Field("crl.number", "must not be negative")
+	if err := checkValidity(rootPreset, order.Validity, plan.now); err != nil {
+		return nil, err
+	}
+	if err := order.CRL.Number.CheckRoom(); err != nil {
+		return nil, fault.Field("crl.number", "%w", err)
 	}
 	if err := checkNextUpdate("crl.next_update", order.CRL.NextUpdate, plan.now, order.Validity.From(plan.now)); err != nil {
 		return nil, err
@@ -119,16 +124,16 @@ func (c *Ceremony) planRoot(order RootOrder) (*rootPlan, error) {
 	if plan.serial, err = cert.NewSerial(); err != nil {
 		return nil, err
 	}
-	stand, err := cert.GenerateKey(plan.spec)
-	if err != nil {
-		return nil, err
+	return plan, c.rehearseRoot(plan)
+}
+
+// firstCRL is the root's first CRL.
+func (p *rootPlan) firstCRL() *crlJob {
+	number := p.order.CRL.Number
+	if number.IsZero() {
+		number = number.Next()
 	}
-	draft, err := plan.draft(stand)
-	if err != nil {
-		return nil, err
-	}
-	c.report("order checked with a throwaway key", describe(draft.Certificate())...)
-	return plan, nil
+	return &crlJob{number: number, thisUpdate: p.now, nextUpdate: p.order.CRL.NextUpdate.From(p.now)}
 }
 
 // draft makes the checked draft of the root's certificate for a key.

@@ -2,22 +2,26 @@ package ceremony
 
 import (
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/crl"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
 
 // Artefacts names the files of a root to be verified. Only Root is required.
 type Artefacts struct {
-	Root        string
-	CRL         string
-	PreviousCRL string   // of which CRL must be the continuation
-	CAs         []string // certificates signed by the root
+	Root string
+	// ExistingRoot says that other software made the root: whether it is one that the
+	// preset root-ca makes is not judged.
+	ExistingRoot  bool
+	CRL           string
+	PreviousCRL   string   // of which CRL must be the continuation
+	Intermediates []string // CAs above issuing CAs, signed by the root
+	CAs           []string // issuing CAs, signed by the root or by an intermediate
 }
 
 // Check is one thing that was verified.
@@ -41,8 +45,11 @@ func (c *Ceremony) Verify(files Artefacts) error {
 	if v.list != nil {
 		v.crl()
 	}
+	for i, ca := range v.intermediates {
+		v.ca(intermediatePreset, files.Intermediates[i], ca)
+	}
 	for i, ca := range v.cas {
-		v.ca(files.CAs[i], ca)
+		v.ca(issuingPreset, files.CAs[i], ca)
 	}
 	c.config.Report(Step{Name: "verified from the files", Facts: v.digests, Checks: v.checks})
 	return v.verdict()
@@ -50,13 +57,13 @@ func (c *Ceremony) Verify(files Artefacts) error {
 
 // verification is a run of checks.
 type verification struct {
-	files          Artefacts
-	now            time.Time
-	anchor         *x509.Certificate
-	list, previous *x509.RevocationList
-	cas            []*x509.Certificate
-	checks         []Check
-	digests        []Fact
+	files              Artefacts
+	now                time.Time
+	anchor             *x509.Certificate
+	list, previous     *x509.RevocationList
+	intermediates, cas []*x509.Certificate
+	checks             []Check
+	digests            []Fact
 }
 
 func open(files Artefacts, now time.Time) (*verification, error) {
@@ -77,15 +84,26 @@ func open(files Artefacts, now time.Time) (*verification, error) {
 			return nil, err
 		}
 	}
-	for _, path := range files.CAs {
+	if v.intermediates, err = v.certificates(files.Intermediates); err != nil {
+		return nil, err
+	}
+	if v.cas, err = v.certificates(files.CAs); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func (v *verification) certificates(paths []string) ([]*x509.Certificate, error) {
+	var read []*x509.Certificate
+	for _, path := range paths {
 		ca, err := readCertificate("ca", path)
 		if err != nil {
 			return nil, err
 		}
-		v.cas = append(v.cas, ca)
+		read = append(read, ca)
 		v.digest(path, ca.Raw)
 	}
-	return v, nil
+	return read, nil
 }
 
 func (v *verification) digest(path string, der []byte) {
@@ -111,7 +129,7 @@ func (v *verification) verdict() error {
 		if len(failed) == 0 {
 			kind = check.kind
 		}
-		failed = append(failed, check.File+": "+check.Name)
+		failed = append(failed, check.File+": "+check.Name+" ("+check.Detail+")")
 	}
 	if len(failed) == 0 {
 		return nil
@@ -122,18 +140,20 @@ func (v *verification) verdict() error {
 func (v *verification) root() {
 	file, root := v.files.Root, v.anchor
 	v.note(file, "signature", selfSigned(root), root.SignatureAlgorithm.String())
-	v.note(file, "profile "+rootPreset, fits(rootPreset)(root, root), "")
-	found, err := lints(rootPreset, root, root)
-	v.note(file, "lints", err, found)
-	v.note(file, "serial number", checkSerial(root), cert.SerialOf(root.SerialNumber).String())
-	v.note(file, "key quality", cert.CheckKey(root.PublicKey), "")
+	if !v.files.ExistingRoot {
+		v.note(file, "profile "+rootPreset, fits(rootPreset)(root, root), "")
+		found, err := lints(rootPreset, root, root)
+		v.note(file, "lints", err, found)
+		v.note(file, "serial number", checkSerial(root), cert.SerialOf(root.SerialNumber).String())
+		v.note(file, "key quality", cert.CheckKey(root.PublicKey), "")
+	}
 	v.note(file, "validity", current(root, v.now), "until "+root.NotAfter.UTC().Format(time.RFC3339))
 }
 
 func (v *verification) crl() {
 	file, list := v.files.CRL, v.list
-	v.note(file, "signature", signedCRL(list, v.anchor), list.SignatureAlgorithm.String())
-	v.note(file, "scope", requireScope(list), "CA certificates only")
+	v.note(file, "signature", crl.CheckSigned(list, v.anchor), list.SignatureAlgorithm.String())
+	v.note(file, "scope", requireScope(list), "complete")
 	number := "none"
 	if list.Number != nil {
 		number = list.Number.String()
@@ -143,30 +163,46 @@ func (v *verification) crl() {
 	v.note(file, "freshness", fresh(list, v.now), "until "+list.NextUpdate.UTC().Format(time.RFC3339))
 }
 
-func (v *verification) ca(file string, ca *x509.Certificate) {
-	v.note(file, "signature", signedBy(ca, v.anchor), ca.SignatureAlgorithm.String())
-	v.note(file, "chain", v.checkChain(ca), "")
-	v.note(file, "profile "+issuingPreset, fits(issuingPreset)(ca, v.anchor), "")
-	found, err := lints(issuingPreset, ca, v.anchor)
+func (v *verification) ca(preset, file string, ca *x509.Certificate) {
+	issuer := v.issuerOf(ca)
+	v.note(file, "signature", signedBy(ca, issuer), ca.SignatureAlgorithm.String())
+	v.note(file, "chain", v.checkChain(ca, issuer), "below "+issuer.Subject.String())
+	v.note(file, "profile "+preset, fits(preset)(ca, issuer), "")
+	found, err := lints(preset, ca, issuer)
 	v.note(file, "lints", err, found)
 	v.note(file, "serial number", checkSerial(ca), cert.SerialOf(ca.SerialNumber).String())
 	v.note(file, "key quality", cert.CheckKey(ca.PublicKey), "")
 	v.note(file, "validity", current(ca, v.now), "until "+ca.NotAfter.UTC().Format(time.RFC3339))
-	if v.list != nil {
+	if v.list != nil && issuer == v.anchor {
 		v.note(file, "revocation", v.checkRevocation(ca), "not on "+v.files.CRL)
 	}
 }
 
+// issuerOf returns the intermediate that signed the certificate, else the root.
+func (v *verification) issuerOf(ca *x509.Certificate) *x509.Certificate {
+	for _, above := range v.intermediates {
+		if above != ca && signedBy(ca, above) == nil {
+			return above
+		}
+	}
+	return v.anchor
+}
+
 // checkChain asks the standard library and the rules that the engine signs by. Time
 // is another check's matter.
-func (v *verification) checkChain(ca *x509.Certificate) error {
-	if err := sign.WithinChain([]*x509.Certificate{v.anchor})(ca, v.anchor); err != nil {
+func (v *verification) checkChain(ca, issuer *x509.Certificate) error {
+	chain := []*x509.Certificate{issuer}
+	if issuer != v.anchor {
+		chain = append(chain, v.anchor)
+	}
+	if err := sign.WithinChain(chain)(ca, issuer); err != nil {
 		return err
 	}
-	roots := x509.NewCertPool()
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
 	roots.AddCert(v.anchor)
+	between.AddCert(issuer)
 	_, err := ca.Verify(x509.VerifyOptions{
-		Roots: roots, CurrentTime: ca.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		Roots: roots, Intermediates: between, CurrentTime: ca.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
 		return fault.New(fault.Invalid, "%w", err)
@@ -190,130 +226,39 @@ func (v *verification) checkNumber() error {
 	switch {
 	case number == nil || number.Sign() < 0 || number.BitLen() > 8*20-1:
 		return fault.New(fault.Invalid, "must be there, not negative and of at most 20 octets")
-	case v.previous == nil:
+	case v.previous == nil || v.previous.Number == nil:
 		return nil
-	case v.previous.Number == nil || number.Cmp(v.previous.Number) <= 0:
+	case number.Cmp(v.previous.Number) <= 0:
 		return fault.New(fault.Conflict, "%s is not above the previous one, %s", number, v.previous.Number)
 	}
 	return nil
 }
 
 // checkEntries wants every serial number once, not the root's own, and all of the
-// previous CRL.
+// previous CRL as it was.
 func (v *verification) checkEntries() error {
-	listed := map[cert.Serial]bool{}
+	listed := map[string]x509.RevocationListEntry{}
 	for _, e := range v.list.RevokedCertificateEntries {
-		serial := cert.SerialOf(e.SerialNumber)
-		if listed[serial] {
+		serial := serialText(e.SerialNumber)
+		if _, twice := listed[serial]; twice {
 			return fault.New(fault.Invalid, "%s is listed twice", serial)
 		}
-		listed[serial] = true
+		listed[serial] = e
 	}
-	if listed[cert.SerialOf(v.anchor.SerialNumber)] {
+	if _, itself := listed[serialText(v.anchor.SerialNumber)]; itself {
 		return fault.New(fault.Invalid, "the root lists itself")
 	}
 	if v.previous == nil {
 		return nil
 	}
-	for _, e := range v.previous.RevokedCertificateEntries {
-		if serial := cert.SerialOf(e.SerialNumber); !listed[serial] {
+	for _, old := range v.previous.RevokedCertificateEntries {
+		serial := serialText(old.SerialNumber)
+		kept, there := listed[serial]
+		switch {
+		case !there:
 			return fault.New(fault.Conflict, "%s was on the previous CRL and is missing", serial)
-		}
-	}
-	return nil
-}
-
-// selfSigned refuses what is not a self-signed CA certificate.
-func selfSigned(root *x509.Certificate) error {
-	if string(root.RawIssuer) != string(root.RawSubject) {
-		return fault.New(fault.Invalid, "is not self-issued")
-	}
-	if !root.IsCA || !root.BasicConstraintsValid {
-		return fault.New(fault.Invalid, "is not a CA certificate")
-	}
-	return signedBy(root, root)
-}
-
-func signedBy(certificate, issuer *x509.Certificate) error {
-	if string(certificate.RawIssuer) != string(issuer.RawSubject) {
-		return fault.New(fault.Invalid, "names another issuer")
-	}
-	if err := certificate.CheckSignatureFrom(issuer); err != nil {
-		return fault.New(fault.Invalid, "the signature does not verify: %w", err)
-	}
-	return nil
-}
-
-func current(certificate *x509.Certificate, now time.Time) error {
-	switch {
-	case now.Before(certificate.NotBefore):
-		return fault.New(fault.Conflict, "is not valid before %s", certificate.NotBefore.UTC().Format(time.RFC3339))
-	case now.After(certificate.NotAfter):
-		return fault.New(fault.Conflict, "expired at %s", certificate.NotAfter.UTC().Format(time.RFC3339))
-	}
-	return nil
-}
-
-// checkSerial wants at least 64 bits of length (Baseline Requirements section 7.1)
-// and at most 20 octets.
-func checkSerial(certificate *x509.Certificate) error {
-	n := certificate.SerialNumber
-	if n.Sign() <= 0 || n.BitLen() < 56 || n.BitLen() > 8*cert.MaxSerialOctets-1 {
-		return fault.New(fault.Invalid, "must be positive, of at least 64 random bits and at most 20 octets")
-	}
-	return nil
-}
-
-// signedCRL refuses a CRL that the root's key did not sign in the root's name.
-func signedCRL(list *x509.RevocationList, root *x509.Certificate) error {
-	switch {
-	case string(list.RawIssuer) != string(root.RawSubject):
-		return fault.New(fault.Invalid, "names another issuer")
-	case hex.EncodeToString(list.AuthorityKeyId) != hex.EncodeToString(root.SubjectKeyId):
-		return fault.New(fault.Invalid, "names another key of the issuer (authorityKeyIdentifier)")
-	}
-	if err := list.CheckSignatureFrom(root); err != nil {
-		return fault.New(fault.Invalid, "the signature does not verify: %w", err)
-	}
-	return nil
-}
-
-func fresh(list *x509.RevocationList, now time.Time) error {
-	switch {
-	case now.Before(list.ThisUpdate):
-		return fault.New(fault.Conflict, "was issued at %s, which is in the future", list.ThisUpdate.UTC().Format(time.RFC3339))
-	case !now.Before(list.NextUpdate):
-		return fault.New(fault.Conflict, "a newer one was due at %s", list.NextUpdate.UTC().Format(time.RFC3339))
-	}
-	return nil
-}
-
-// onlyCACerts is IssuingDistributionPoint with onlyContainsCACerts alone (RFC 5280
-// section 5.2.5).
-const onlyCACerts = "\x30\x03\x82\x01\xff"
-
-// requireScope wants a CRL that says that it covers CA certificates.
-func requireScope(list *x509.RevocationList) error {
-	for _, extension := range list.Extensions {
-		if extension.Id.String() == oidScope && extension.Critical && string(extension.Value) == onlyCACerts {
-			return checkScope(list)
-		}
-	}
-	return fault.New(fault.Invalid, "must say onlyContainsCACerts in a critical issuingDistributionPoint")
-}
-
-const oidScope = "2.5.29.28"
-
-// crlExtensions are those that a root's CRL may have; others could change what its
-// entries mean (delta CRLs, indirect CRLs).
-var crlExtensions = map[string]string{oidScope: onlyCACerts, "2.5.29.20": "", "2.5.29.35": ""}
-
-// checkScope refuses CRLs of other kinds. One without a scope is a full CRL.
-func checkScope(list *x509.RevocationList) error {
-	for _, extension := range list.Extensions {
-		wanted, known := crlExtensions[extension.Id.String()]
-		if !known || wanted != "" && string(extension.Value) != wanted {
-			return fault.New(fault.Invalid, "extension %s: must be a full CRL of CA certificates", extension.Id)
+		case kept.ReasonCode != old.ReasonCode || !kept.RevocationTime.Equal(old.RevocationTime):
+			return fault.New(fault.Conflict, "%s was on the previous CRL with another date or reason", serial)
 		}
 	}
 	return nil

@@ -22,6 +22,25 @@ func TestVerifyPassesWhatIsSound(t *testing.T) {
 	require.Empty(t, failed)
 }
 
+// A complete CRL needs no issuingDistributionPoint; one with onlyContainsCACerts, as
+// earlier versions signed it, is as good. Both may follow each other.
+func TestVerifyAcceptsACompleteCRLWithAndWithoutScope(t *testing.T) {
+	for name, scopes := range map[string][2][]pkix.Extension{
+		"without": {nil, nil}, "with": {{caOnly}, {caOnly}}, "no longer": {nil, {caOnly}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSet(t)
+			s.list.ExtraExtensions = scopes[0]
+			s.previous = &x509.RevocationList{
+				Number: big.NewInt(6), ThisUpdate: start.AddDate(0, -1, 0), NextUpdate: start.AddDate(1, 0, 0), ExtraExtensions: scopes[1],
+			}
+			failed, err := s.verify(t)
+			require.NoError(t, err)
+			require.Empty(t, failed)
+		})
+	}
+}
+
 func revoked(serials ...*big.Int) []x509.RevocationListEntry {
 	var entries []x509.RevocationListEntry
 	for _, s := range serials {
@@ -55,8 +74,7 @@ func TestVerifyNoticesEachFlaw(t *testing.T) {
 		"root: ended":            {func(s *set) { s.now = start.AddDate(20, 0, 1) }, "root.pem validity", fault.Conflict},
 		"root: not begun":        {func(s *set) { s.now = start.Add(-time.Hour) }, "root.pem validity", fault.Conflict},
 
-		"crl: forged":   {func(s *set) { s.signer = newKey(t, elliptic.P384()) }, "root.crl signature", fault.Invalid},
-		"crl: no scope": {func(s *set) { s.list.ExtraExtensions = nil }, "root.crl scope", fault.Invalid},
+		"crl: forged": {func(s *set) { s.signer = newKey(t, elliptic.P384()) }, "root.crl signature", fault.Invalid},
 		"crl: users only": {func(s *set) {
 			s.list.ExtraExtensions = []pkix.Extension{{Id: caOnly.Id, Critical: true, Value: []byte{0x30, 0x03, 0x81, 0x01, 0xff}}}
 		}, "root.crl scope", fault.Invalid},

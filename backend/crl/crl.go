@@ -25,11 +25,13 @@ type Entry struct {
 
 	// removed makes it an entry of a delta: the certificate is off hold.
 	removed bool
+	// carried is the whole DER of an entry that another list has, see Carry.
+	carried string
 }
 
 // List is a tbsCertList without its entries. Times count in whole seconds.
 type List struct {
-	Number     int64
+	Number     cert.CRLNumber
 	ThisUpdate time.Time
 	NextUpdate time.Time
 	// OnlyCACerts and OnlyUserCerts add a critical IssuingDistributionPoint; at
@@ -40,7 +42,7 @@ type List struct {
 	Points []string
 	// Base makes it a delta of the complete list with that number, in a critical
 	// DeltaCRLIndicator (section 5.2.4); 0: it is complete.
-	Base int64
+	Base cert.CRLNumber
 	// Freshest are the URLs of the delta that belongs to this complete list (section
 	// 5.2.6).
 	Freshest []string

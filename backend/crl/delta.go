@@ -40,7 +40,7 @@ func base(held []Earlier) (oldest Earlier, found bool) {
 // too, as that section allows.
 func (t *task) delta(since Earlier) (*draft, error) {
 	d := t.draft()
-	d.list.Base = since.Number
+	d.list.Base = cert.CRLNumberFrom(since.Number)
 	// A relying party asks again at nextUpdate: the next delta is there by then.
 	d.list.NextUpdate = d.list.ThisUpdate.Add(min(2*t.rules.interval, t.rules.expiry))
 	d.head.Through = t.config.Ledger.Sequence()

@@ -174,13 +174,15 @@ func (e *Entry) extensionsSize() (size int) {
 	return size
 }
 
-// size returns the octets of the entry's DER without its tag and length, or refuses
-// what cannot be encoded.
+// size returns the octets of the entry's DER, or refuses what cannot be encoded.
 func (e *Entry) size() (int, error) {
+	if e.carried != "" {
+		return len(e.carried), nil
+	}
 	if err := e.check(); err != nil {
 		return 0, err
 	}
-	size := 2 + len(e.Serial) + int(e.Serial[0]>>7) + timeSize(e.RevokedAt)
+	size := 2 + 2 + len(e.Serial) + int(e.Serial[0]>>7) + timeSize(e.RevokedAt)
 	if extensions := e.extensionsSize(); extensions > 0 {
 		size += 2 + extensions
 	}
@@ -190,6 +192,9 @@ func (e *Entry) size() (int, error) {
 // append appends one element of revokedCertificates (RFC 5280 section 5.1), its times
 // written by the calendar. The reason unspecified is omitted, as section 5.3.1 asks.
 func (e *Entry) append(dst []byte, c *calendar) ([]byte, error) {
+	if e.carried != "" {
+		return append(dst, e.carried...), nil
+	}
 	if err := e.check(); err != nil {
 		return dst, err
 	}

@@ -7,7 +7,6 @@ import (
 	"hash/crc32"
 	"io"
 	"iter"
-	"math/big"
 	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -50,7 +49,7 @@ func measure(entries iter.Seq[Entry]) (extent, error) {
 			return extent{}, err
 		}
 		all.entries++
-		all.length += 2 + size
+		all.length += size
 	}
 	return all, nil
 }
@@ -113,19 +112,19 @@ func assemble(w io.Writer, authority *sign.Authority, list List, length int, oct
 	}
 	algorithm, err := authority.AlgorithmIdentifier()
 	if err != nil {
-		return fmt.Errorf("encoding crl %d: %w", list.Number, err)
+		return fmt.Errorf("encoding crl %s: %w", list.Number, err)
 	}
 	head, tail, err := list.frame(authority.Certificate(), algorithm, length)
 	if err != nil {
-		return fmt.Errorf("encoding crl %d: %w", list.Number, err)
+		return fmt.Errorf("encoding crl %s: %w", list.Number, err)
 	}
 	stream := authority.Stream()
 	if err := emit(stream, head, octets, tail); err != nil {
-		return fmt.Errorf("hashing crl %d: %w", list.Number, err)
+		return fmt.Errorf("hashing crl %s: %w", list.Number, err)
 	}
 	signature, err := stream.Sign()
 	if err != nil {
-		return fmt.Errorf("signing crl %d: %w", list.Number, err)
+		return fmt.Errorf("signing crl %s: %w", list.Number, err)
 	}
 	end := slices.Concat(tail, algorithm)
 	end = appendHeader(end, tagBitString, len(signature)+1)
@@ -136,7 +135,7 @@ func assemble(w io.Writer, authority *sign.Authority, list List, length int, oct
 		growing.Grow(len(start) - len(head) + size)
 	}
 	if err := emit(w, start, octets, end); err != nil {
-		return fmt.Errorf("writing crl %d: %w", list.Number, err)
+		return fmt.Errorf("writing crl %s: %w", list.Number, err)
 	}
 	return nil
 }
@@ -156,17 +155,15 @@ func emit(w io.Writer, head []byte, octets func(io.Writer) error, tail []byte) e
 func (l List) check(issuer *x509.Certificate) error {
 	switch {
 	case issuer.KeyUsage != 0 && issuer.KeyUsage&x509.KeyUsageCRLSign == 0:
-		return fault.New(fault.Denied, "encoding crl %d: the key usage of the issuer's certificate has no cRLSign", l.Number)
-	case l.Number < 0:
-		return fault.New(fault.Invalid, "encoding crl: the number %d is negative", l.Number)
+		return fault.New(fault.Denied, "encoding crl %s: the key usage of the issuer's certificate has no cRLSign", l.Number)
 	case !encodable(l.ThisUpdate) || !encodable(l.NextUpdate) || !l.NextUpdate.After(l.ThisUpdate):
-		return fault.New(fault.Invalid, "encoding crl %d: nextUpdate must be after thisUpdate", l.Number)
-	case l.Base < 0 || l.Base > 0 && (l.Base >= l.Number || len(l.Freshest) > 0):
-		return fault.New(fault.Invalid, "encoding crl %d: a delta is about an older list than itself, %d, and has no delta", l.Number, l.Base)
+		return fault.New(fault.Invalid, "encoding crl %s: nextUpdate must be after thisUpdate", l.Number)
+	case !l.Base.IsZero() && (l.Base.Compare(l.Number) >= 0 || len(l.Freshest) > 0):
+		return fault.New(fault.Invalid, "encoding crl %s: a delta is about an older list than itself, %s, and has no delta", l.Number, l.Base)
 	case len(l.Points) > 0 && (l.OnlyCACerts || l.OnlyUserCerts):
-		return fault.New(fault.Invalid, "encoding crl %d: a shard covers certificates of every kind", l.Number)
+		return fault.New(fault.Invalid, "encoding crl %s: a shard covers certificates of every kind", l.Number)
 	case l.OnlyCACerts && l.OnlyUserCerts:
-		return fault.New(fault.Invalid, "encoding crl %d: a list is for CA certificates only or for user certificates only, not both", l.Number)
+		return fault.New(fault.Invalid, "encoding crl %s: a list is for CA certificates only or for user certificates only, not both", l.Number)
 	}
 	return nil
 }
@@ -201,7 +198,7 @@ func (l List) extensions(issuer *x509.Certificate) ([]byte, error) {
 	aki.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddASN1(asn1.Tag(0).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes(keyID) })
 	})
-	number.AddASN1BigInt(big.NewInt(l.Number))
+	number.AddASN1BigInt(l.Number.Big())
 	all := appendExtension(nil, "\x55\x1d\x23", aki.BytesOrPanic())
 	all = appendExtension(all, "\x55\x1d\x14", number.BytesOrPanic())
 	switch {

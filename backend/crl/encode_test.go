@@ -44,7 +44,7 @@ func encode(t testing.TB, ca ca, list crl.List, entries []crl.Entry) []byte {
 func template(t testing.TB, list crl.List, signature x509.SignatureAlgorithm, entries []crl.Entry) *x509.RevocationList {
 	t.Helper()
 	want := &x509.RevocationList{
-		SignatureAlgorithm: signature, Number: big.NewInt(list.Number),
+		SignatureAlgorithm: signature, Number: list.Number.Big(),
 		ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate,
 	}
 	for _, e := range entries {
@@ -61,10 +61,10 @@ func template(t testing.TB, list crl.List, signature x509.SignatureAlgorithm, en
 
 func TestEncode_TBSEqualsTheStandardLibrary(t *testing.T) {
 	lists := map[string]crl.List{
-		"today":      {Number: 1772366400, ThisUpdate: noon, NextUpdate: noon.Add(72 * time.Hour)},
-		"number 0":   {Number: 0, ThisUpdate: noon, NextUpdate: noon.Add(72 * time.Hour)},
-		"number 128": {Number: 128, ThisUpdate: noon, NextUpdate: noon.Add(72 * time.Hour)},
-		"largest":    {Number: math.MaxInt64, ThisUpdate: noon, NextUpdate: time.Date(2050, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"today":      {Number: cert.CRLNumberFrom(1772366400), ThisUpdate: noon, NextUpdate: noon.Add(72 * time.Hour)},
+		"number 0":   {Number: cert.CRLNumberFrom(0), ThisUpdate: noon, NextUpdate: noon.Add(72 * time.Hour)},
+		"number 128": {Number: cert.CRLNumberFrom(128), ThisUpdate: noon, NextUpdate: noon.Add(72 * time.Hour)},
+		"largest":    {Number: cert.CRLNumberFrom(math.MaxInt64), ThisUpdate: noon, NextUpdate: time.Date(2050, 1, 1, 0, 0, 0, 0, time.UTC)},
 	}
 	for _, a := range algorithms {
 		authority := newCA(t, a)
@@ -87,7 +87,7 @@ func TestEncode_TBSEqualsTheStandardLibrary(t *testing.T) {
 }
 
 func TestEncode_OpenSSLVerifies(t *testing.T) {
-	list := crl.List{Number: 7, ThisUpdate: noon, NextUpdate: noon.Add(time.Hour)}
+	list := crl.List{Number: cert.CRLNumberFrom(7), ThisUpdate: noon, NextUpdate: noon.Add(time.Hour)}
 	for _, a := range algorithms {
 		authority := newCA(t, a)
 		path := file(t, "X509 CRL", encode(t, authority, list, entries))
@@ -141,7 +141,7 @@ func TestEncode_CAWithoutKeyIdentifierGetsOne(t *testing.T) {
 
 func TestEncode_RefusesWhatTheRFCHasNoPlaceFor(t *testing.T) {
 	authority := newCA(t, algorithms[0])
-	good := crl.List{Number: 1, ThisUpdate: noon, NextUpdate: noon.Add(time.Hour)}
+	good := crl.List{Number: cert.CRLNumberFrom(1), ThisUpdate: noon, NextUpdate: noon.Add(time.Hour)}
 	entry := crl.Entry{Serial: serial(1), RevokedAt: noon}
 	cases := map[string]func(*crl.List, *crl.Entry){
 		"serial 0":                  func(_ *crl.List, e *crl.Entry) { e.Serial = "" },
@@ -152,7 +152,6 @@ func TestEncode_RefusesWhatTheRFCHasNoPlaceFor(t *testing.T) {
 		"invalidity in year 10000":  func(_ *crl.List, e *crl.Entry) { e.InvalidityAt = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC) },
 		"removeFromCRL":             func(_ *crl.List, e *crl.Entry) { e.Reason = cert.RemoveFromCRL },
 		"reason 7":                  func(_ *crl.List, e *crl.Entry) { e.Reason = 7 },
-		"negative number":           func(l *crl.List, _ *crl.Entry) { l.Number = -1 },
 		"no life":                   func(l *crl.List, _ *crl.Entry) { l.NextUpdate = l.ThisUpdate },
 		"both kinds of certificate": func(l *crl.List, _ *crl.Entry) { l.OnlyCACerts, l.OnlyUserCerts = true, true },
 	}
@@ -264,13 +263,13 @@ func TestEncode_LengthsAtEverySize(t *testing.T) {
 				Reason:    cert.Reason(i % 7),
 			}
 		}
-		list := crl.List{Number: rapid.Int64Min(0).Draw(t, "number"), ThisUpdate: noon, NextUpdate: noon.Add(time.Hour)}
+		list := crl.List{Number: cert.CRLNumberFrom(rapid.Int64Min(0).Draw(t, "number")), ThisUpdate: noon, NextUpdate: noon.Add(time.Hour)}
 		var out bytes.Buffer
 		require.NoError(t, crl.Encode(&out, authority.Authority, list, slices.Values(drawn)))
 		parsed, err := x509.ParseRevocationList(out.Bytes())
 		require.NoError(t, err)
 		require.NoError(t, parsed.CheckSignatureFrom(authority.Certificate()))
-		require.Equal(t, list.Number, parsed.Number.Int64())
+		require.Zero(t, list.Number.Big().Cmp(parsed.Number))
 		require.Len(t, parsed.RevokedCertificateEntries, size)
 		for i, entry := range parsed.RevokedCertificateEntries {
 			require.Equal(t, drawn[i].Serial, cert.SerialOf(entry.SerialNumber))

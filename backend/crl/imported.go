@@ -5,109 +5,46 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"slices"
 	"time"
 
-	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
-
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
-
-// MaxImport is the longest CRL in octets that Import takes; it is checked before the
-// CRL is parsed (dos-1).
-const MaxImport = 1 << 20
 
 // skew is how far the clock of who signed a CRL may be ahead of ours.
 const skew = 5 * time.Minute
 
 // ParseImported reads a CRL, in PEM or DER, that a CA outside this mount signed, and
-// refuses one that relying parties could not use as the CA's complete list now: another
-// signer's, a delta, one that is indirect or for some reasons only, one that has ended,
-// one without a number, and one with critical extensions that it does not know.
+// refuses one that relying parties could not use as the CA's complete list now: what
+// CheckForeign refuses, one that has expired, and one without nextUpdate.
 func ParseImported(raw []byte, ca *x509.Certificate, now time.Time) (*x509.RevocationList, error) {
-	if len(raw) > MaxImport {
-		return nil, fault.Field("crl", "must be at most %d octets", MaxImport)
-	}
-	der := raw
-	if block, rest := pem.Decode(raw); block != nil {
-		if block.Type != "X509 CRL" || len(bytes.TrimSpace(rest)) > 0 {
-			return nil, fault.Field("crl", "must be one PEM block of type X509 CRL")
-		}
-		der = block.Bytes
-	}
-	list, err := x509.ParseRevocationList(der)
+	list, err := readImported(raw, ca, now)
 	if err != nil {
-		return nil, fault.Field("crl", "is not a CRL: %w", err)
+		return nil, fault.FieldOf(fault.KindOf(err), "crl", "%w", err)
 	}
-	if len(list.Raw) != len(der) {
-		return nil, fault.Field("crl", "is followed by other octets")
+	return list, nil
+}
+
+func readImported(raw []byte, ca *x509.Certificate, now time.Time) (*x509.RevocationList, error) {
+	list, err := ReadForeign(raw)
+	if err != nil {
+		return nil, err
 	}
-	if !bytes.Equal(list.RawIssuer, ca.RawSubject) {
-		return nil, fault.Field("crl", "is of another CA: %s, not %s", list.Issuer, ca.Subject)
-	}
-	if err := list.CheckSignatureFrom(ca); err != nil {
-		return nil, fault.Field("crl", "is not signed by this issuer: %w", err)
+	if err := CheckForeign(list, ca); err != nil {
+		return nil, err
 	}
 	switch {
 	case list.Number == nil || !list.Number.IsInt64() || list.Number.Sign() <= 0:
-		return nil, fault.Field("crl", "must have a CRL number of at most 63 bits (RFC 5280 section 5.2.3)")
+		return nil, fault.New(fault.Invalid, "must have a CRL number of at most 63 bits (RFC 5280 section 5.2.3)")
 	case list.NextUpdate.IsZero():
-		return nil, fault.Field("crl", "must have a nextUpdate (RFC 5280 section 5.1.2.5)")
+		return nil, fault.New(fault.Invalid, "must have a nextUpdate (RFC 5280 section 5.1.2.5)")
 	case !list.NextUpdate.After(now):
-		return nil, fault.Field("crl", "ended at %s", list.NextUpdate.UTC().Format(time.RFC3339))
+		return nil, fault.New(fault.Invalid, "expired at %s", list.NextUpdate.UTC().Format(time.RFC3339))
 	case list.ThisUpdate.After(now.Add(skew)):
-		return nil, fault.Field("crl", "is not valid before %s", list.ThisUpdate.UTC().Format(time.RFC3339))
+		return nil, fault.New(fault.Invalid, "is not valid before %s", list.ThisUpdate.UTC().Format(time.RFC3339))
 	}
-	return list, checkExtensions(list)
-}
-
-func checkExtensions(list *x509.RevocationList) error {
-	for _, e := range list.Extensions {
-		switch {
-		case e.Id.String() == "2.5.29.27":
-			return fault.Field("crl", "is a delta: import the complete list")
-		case e.Id.String() == "2.5.29.28":
-			if !wholeScope(e.Value) {
-				return fault.Field("crl", "is indirect, or for some reasons or attribute certificates only (issuingDistributionPoint)")
-			}
-		case e.Critical:
-			return fault.Field("crl", "has a critical extension that is not known here: %s", e.Id)
-		}
-	}
-	for _, entry := range list.RevokedCertificateEntries {
-		for _, e := range entry.Extensions {
-			if e.Critical {
-				return fault.Field("crl", "has an entry with a critical extension that is not known here: %s", e.Id)
-			}
-		}
-	}
-	return nil
-}
-
-// wholeScope reports whether an IssuingDistributionPoint (RFC 5280 section 5.2.5) leaves
-// a list that tells of certificates of its own issuer, for all reasons.
-func wholeScope(value []byte) bool {
-	point, inner := cryptobyte.String(value), cryptobyte.String(nil)
-	if !point.ReadASN1(&inner, asn1.SEQUENCE) || !point.Empty() {
-		return false
-	}
-	for !inner.Empty() {
-		var field cryptobyte.String
-		var tag asn1.Tag
-		if !inner.ReadAnyASN1(&field, &tag) {
-			return false
-		}
-		switch tag {
-		case asn1.Tag(0).ContextSpecific().Constructed(), asn1.Tag(1).ContextSpecific(), asn1.Tag(2).ContextSpecific():
-			// A name, only user certificates, only CA certificates.
-		default:
-			return false
-		}
-	}
-	return true
+	return list, nil
 }
 
 // Import stores a CRL that the CA of an issuer signed elsewhere, and returns its head. It

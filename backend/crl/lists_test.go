@@ -154,13 +154,12 @@ func TestParseKind(t *testing.T) {
 
 func TestEncode_ScopeExtensions(t *testing.T) {
 	m := newMount(t, (&clock{now: noon}).Now)
-	list := crl.List{Number: 5, ThisUpdate: noon, NextUpdate: noon.Add(time.Hour)}
+	list := crl.List{Number: cert.CRLNumberFrom(5), ThisUpdate: noon, NextUpdate: noon.Add(time.Hour)}
 	for name, refuse := range map[string]func(*crl.List){
-		"a delta of itself":             func(l *crl.List) { l.Base = 5 },
-		"a delta of a later list":       func(l *crl.List) { l.Base = 6 },
-		"a delta that has a delta":      func(l *crl.List) { l.Base, l.Freshest = 4, []string{deltaURL} },
+		"a delta of itself":             func(l *crl.List) { l.Base = cert.CRLNumberFrom(5) },
+		"a delta of a later list":       func(l *crl.List) { l.Base = cert.CRLNumberFrom(6) },
+		"a delta that has a delta":      func(l *crl.List) { l.Base, l.Freshest = cert.CRLNumberFrom(4), []string{deltaURL} },
 		"a shard of CA certificates":    func(l *crl.List) { l.Points, l.OnlyCACerts = []string{fullURL}, true },
-		"a delta of a negative number":  func(l *crl.List) { l.Base = -1 },
 		"only CA and only user entries": func(l *crl.List) { l.OnlyCACerts, l.OnlyUserCerts = true, true },
 	} {
 		refused := list

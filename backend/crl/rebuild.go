@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
 )
 
 // rebuildsAtOnce bounds how many issuers RebuildAll and Tick work on side by side,
@@ -176,7 +178,7 @@ func (n *series) next(now time.Time) int64 {
 // publish signs a draft under a number and puts it in place of the last edition. The
 // caller holds the turn.
 func (t *task) publish(ctx context.Context, p *publication, d *draft, before past, number int64) (Head, error) {
-	d.list.Number = number
+	d.list.Number = cert.CRLNumberFrom(number)
 	next, err := d.sign(t.authority)
 	if err != nil {
 		return Head{}, err

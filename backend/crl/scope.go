@@ -2,7 +2,6 @@ package crl
 
 import (
 	"crypto/x509"
-	"math/big"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
@@ -24,9 +23,9 @@ func (l List) appendScope(dst []byte) []byte {
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { cert.AddPoint(b, l.Points) })
 		dst = appendCritical(dst, oidDistributionPoint, b.BytesOrPanic())
 	}
-	if l.Base > 0 {
+	if !l.Base.IsZero() {
 		var b cryptobyte.Builder
-		b.AddASN1BigInt(big.NewInt(l.Base))
+		b.AddASN1BigInt(l.Base.Big())
 		dst = appendCritical(dst, oidDeltaIndicator, b.BytesOrPanic())
 	}
 	if len(l.Freshest) > 0 {

@@ -24,6 +24,8 @@ type surroundings struct {
 type flags struct {
 	pinFile string
 	output  string
+	check   bool
+	yes     bool
 }
 
 // run carries out one command line and returns the exit code of the process.
@@ -50,6 +52,8 @@ func rootCommand(a *app) *cobra.Command {
 	root := group("pki-ceremony", "Make and use an offline root CA on a PKCS#11 token",
 		rootGroup(a), issuingGroup(a), crlGroup(a), verifyCommand(a))
 	root.Version = version
+	root.Long = "Make and use an offline root CA on a PKCS#11 token.\n\n" +
+		orderHelp("root create") + "\n" + orderHelp("ica sign") + "\n" + orderHelp("crl sign")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().StringVar(&a.flags.output, "output", "text", "how steps are written: text, or json for one JSON object per line")
@@ -76,13 +80,14 @@ func rootGroup(a *app) *cobra.Command {
 	create := &cobra.Command{
 		Use: "create ORDER.yaml", Args: exactly(1),
 		Short: "Make a root: key in the token, certificate, first CRL",
+		Long:  "Make a root: key in the token, certificate, first CRL.\n\n" + orderHelp("root create"),
 		RunE: func(command *cobra.Command, args []string) error {
 			return carryOut(a, args[0], func(c *ceremony.Ceremony, order ceremony.RootOrder) error {
 				return c.CreateRoot(command.Context(), order)
 			})
 		},
 	}
-	a.pinFlag(create)
+	a.orderFlags(create)
 	return group("root", "Root CAs", create)
 }
 
@@ -90,7 +95,8 @@ func issuingGroup(a *app) *cobra.Command {
 	var request string
 	sign := &cobra.Command{
 		Use: "sign ORDER.yaml --request CSR", Args: exactly(1),
-		Short: "Sign the request of an issuing CA with the root's key",
+		Short: "Sign the request of an issuing or intermediate CA with the root's key",
+		Long:  "Sign the request of an issuing or intermediate CA with the root's key.\n\n" + orderHelp("ica sign"),
 		RunE: func(command *cobra.Command, args []string) error {
 			return carryOut(a, args[0], func(c *ceremony.Ceremony, order ceremony.IssuingOrder) error {
 				csr, err := ceremony.ReadFile("request", request)
@@ -102,7 +108,7 @@ func issuingGroup(a *app) *cobra.Command {
 		},
 	}
 	sign.Flags().StringVar(&request, "request", "", "file with the PKCS#10 request, PEM or DER")
-	a.pinFlag(sign)
+	a.orderFlags(sign)
 	return group("ica", "Issuing CAs", sign)
 }
 
@@ -110,20 +116,21 @@ func crlGroup(a *app) *cobra.Command {
 	sign := &cobra.Command{
 		Use: "sign ORDER.yaml", Args: exactly(1),
 		Short: "Sign the root's next CRL",
+		Long:  "Sign the root's next CRL: all entries of the previous one, and the new ones.\n\n" + orderHelp("crl sign"),
 		RunE: func(command *cobra.Command, args []string) error {
 			return carryOut(a, args[0], func(c *ceremony.Ceremony, order ceremony.CRLOrder) error {
 				return c.SignCRL(command.Context(), order)
 			})
 		},
 	}
-	a.pinFlag(sign)
+	a.orderFlags(sign)
 	return group("crl", "CRLs of a root", sign)
 }
 
 func verifyCommand(a *app) *cobra.Command {
 	var files ceremony.Artefacts
 	verify := &cobra.Command{
-		Use: "verify --root FILE [--crl FILE [--previous-crl FILE]] [ICA...]", Args: cobra.ArbitraryArgs,
+		Use: "verify --root FILE [--existing-root] [--crl FILE [--previous-crl FILE]] [--intermediate FILE]... [ICA...]", Args: cobra.ArbitraryArgs,
 		Short: "Check a root, its CRL and its issuing CAs; needs no token",
 		RunE: func(_ *cobra.Command, args []string) error {
 			report, err := a.opening()
@@ -140,12 +147,19 @@ func verifyCommand(a *app) *cobra.Command {
 	verify.Flags().StringVar(&files.Root, "root", "", "file with the root's certificate")
 	verify.Flags().StringVar(&files.CRL, "crl", "", "file with the root's CRL")
 	verify.Flags().StringVar(&files.PreviousCRL, "previous-crl", "", "file with the CRL before it, which it must continue")
+	verify.Flags().BoolVar(&files.ExistingRoot, "existing-root", false, "the root was made by other software: do not compare it with what root create makes")
+	verify.Flags().StringArrayVar(&files.Intermediates, "intermediate", nil, "file with the certificate of a CA between root and issuing CAs; may be repeated")
 	return verify
 }
 
-func (a *app) pinFlag(command *cobra.Command) {
+// orderFlags are those of the commands that carry out an order.
+func (a *app) orderFlags(command *cobra.Command) {
 	command.Flags().StringVar(&a.flags.pinFile, "pin-file", "",
 		"file with the token's PIN, /dev/fd/N for an open descriptor, - for standard input; without it the terminal is asked")
+	command.Flags().BoolVar(&a.flags.check, "check", false,
+		"check order, files, token and key, and stop: nothing is signed, recorded or written")
+	command.Flags().BoolVar(&a.flags.yes, "yes", false,
+		"do not ask for confirmation; without a terminal on standard input nobody is asked")
 }
 
 // exactly is cobra.ExactArgs with an error of ours.
@@ -180,12 +194,16 @@ func carryOut[O ceremony.RootOrder | ceremony.IssuingOrder | ceremony.CRLOrder](
 	if err := do(a.ceremony(report), order); err != nil {
 		return err
 	}
+	if a.flags.check {
+		report(ceremony.Step{Name: "checked: the order can be carried out; nothing was signed, recorded or written"})
+		return nil
+	}
 	report(ceremony.Step{Name: "done"})
 	return nil
 }
 
 func (a *app) ceremony(report func(ceremony.Step)) *ceremony.Ceremony {
-	return ceremony.New(ceremony.Config{PIN: a.pin, Report: report, Now: a.around.Now})
+	return ceremony.New(ceremony.Config{PIN: a.pin, Report: report, Now: a.around.Now, Confirm: a.confirm(), CheckOnly: a.flags.check})
 }
 
 // opening reports first which program runs: its own digest, to be compared with the

@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,6 +25,36 @@ import (
 	"vault-plugin-secrets-enterprise-pki/test/token"
 )
 
+var update = flag.Bool("update", false, "write the generated page anew")
+
+const ordersReference = "../../docs/reference/ceremony-orders.md"
+
+func TestOrderReferenceIsCurrent(t *testing.T) {
+	page := ordersPage()
+	if *update {
+		if err := os.WriteFile(ordersReference, []byte(page), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	written, err := os.ReadFile(ordersReference)
+	if err != nil || string(written) != page {
+		t.Fatalf("%s is not current: run scripts/docs (%v)", ordersReference, err)
+	}
+	for _, kind := range orderKinds {
+		if len(kind.fields) < 10 {
+			t.Errorf("%s: only %d fields", kind.command, len(kind.fields))
+		}
+		for _, field := range kind.fields {
+			if field.Doc == "" || strings.HasSuffix(field.Name, ".") {
+				t.Errorf("%s: key %q is not described", kind.command, field.Name)
+			}
+			if !strings.Contains(orderHelp(kind.command), "\n  "+field.Name+" (") {
+				t.Errorf("%s --help does not show %s", kind.command, field.Name)
+			}
+		}
+	}
+}
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"pki-ceremony": main})
 }
@@ -32,8 +63,10 @@ func TestMain(m *testing.M) {
 const exampleModule = "/usr/lib/softhsm/libsofthsm2.so"
 
 func TestCeremonies(t *testing.T) {
-	if _, err := exec.LookPath("openssl"); err != nil {
-		t.Fatal("openssl was not found: install the Debian package openssl")
+	for tool, debian := range map[string]string{"openssl": "openssl", "pkcs11-tool": "opensc", "crlutil": "libnss3-tools", "certutil": "libnss3-tools"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("%s was not found: install the Debian package %s", tool, debian)
+		}
 	}
 	module := token.Module(t)
 	testscript.Run(t, testscript.Params{
@@ -47,6 +80,7 @@ func TestCeremonies(t *testing.T) {
 			"serial":       serialOf,
 			"now":          now,
 			"expired-root": expiredRoot,
+			"foreign-crls": foreignCRLs,
 		},
 	})
 }
