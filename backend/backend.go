@@ -23,6 +23,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/ocsp"
 	"vault-plugin-secrets-enterprise-pki/backend/places"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/publisher"
 	"vault-plugin-secrets-enterprise-pki/backend/revoke"
 	"vault-plugin-secrets-enterprise-pki/backend/tidy"
@@ -80,7 +81,12 @@ func New(config Config) *Backend {
 	b.background.log, b.background.adopted = config.Log, map[string]bool{}
 	b.background.ctx, b.background.cancel = context.WithCancel(context.Background())
 	b.Ring = keyring.New(keyring.Config{Store: config.Store, Log: config.Log, Mount: config.Mount, Now: config.Now})
-	b.Issuers = issuer.New(issuer.Config{Store: config.Store, Ring: b.Ring, Log: config.Log, Now: config.Now})
+	b.Issuers = issuer.New(issuer.Config{
+		Store: config.Store, Ring: b.Ring, Log: config.Log, Now: config.Now,
+		CheckPast: func(ctx context.Context, key cert.Fingerprint) error {
+			return b.Issue.CheckPast(ctx, key, profile.KindSubCA)
+		},
+	})
 	b.Catalog = catalog.New(config.Store)
 	b.Catalog.OnMove(b.profileMoved)
 	b.Ledger = ledger.New(ledger.Config{

@@ -181,13 +181,6 @@ func (b *Backend) EdgeSigner(ctx context.Context, ref string, csr []byte, who ro
 	if err != nil {
 		return nil, nil, err
 	}
-	hash, err := cert.KeyFingerprint(request.PublicKey)
-	if err != nil {
-		return nil, nil, err
-	}
-	if id, taken := b.Issuers.KeyHolder(hash); taken {
-		return nil, nil, fault.Field("csr", "the public key is that of issuer %s", id)
-	}
 	validity, err := b.OCSP.Validity(ctx)
 	if err != nil {
 		return nil, nil, err

@@ -189,7 +189,7 @@ func (m *mount) generateKey(ctx context.Context, _ *schema.Call, in keyGenerate)
 }
 
 func (m *mount) importKey(ctx context.Context, call *schema.Call, in keyImport) (keyAnswer, error) {
-	key, existing, err := m.engine.Ring.Import(ctx, in.Name, []byte(in.PEM))
+	key, existing, err := m.engine.ImportKey(ctx, in.Name, []byte(in.PEM))
 	if err != nil {
 		return keyAnswer{}, err
 	}

@@ -104,6 +104,15 @@ func FieldOf(kind Kind, field, format string, args ...any) error {
 	return &Error{Kind: kind, Field: field, text: formatted.Error(), cause: unwrapOnce(formatted)}
 }
 
+// Blame makes a refusal Invalid and says which field of the request it is about. What
+// is no refusal stays as it is: nil, Unavailable and Internal.
+func Blame(field string, err error) error {
+	if err == nil || Is(err, Unavailable) || Is(err, Internal) {
+		return err
+	}
+	return FieldOf(Invalid, field, "%w", err)
+}
+
 // unwrapOnce keeps the wrapped chain without keeping the outer text twice.
 func unwrapOnce(err error) error {
 	switch wrapped := err.(type) {

@@ -113,12 +113,10 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 	if err != nil {
 		return nil, err
 	}
-	if hash, err := cert.KeyFingerprint(csr.PublicKey); err != nil {
+	if key, err := s.admit(ctx, "csr", csr.PublicKey, profile.KindSubCA); err != nil {
 		return nil, err
-	} else if hash == parent.Key() {
+	} else if key == parent.Key() {
 		return nil, fault.Field("csr", "the public key is that of the signing issuer %s itself", parent.ID())
-	} else if err := s.Issuers.CheckKey(ctx, hash); err != nil {
-		return nil, fault.FieldOf(fault.Invalid, "csr", "%w", err)
 	}
 	if request.UseCSR {
 		request.Subject, request.Names = csr.Subject, csr.Names
@@ -153,10 +151,14 @@ func (s *Subordinate) remembered() (name string, version int, err error) {
 }
 
 // Delegate certifies a responder key with the issuer's own key under the preset
-// ocsp-responder (RFC 6960 section 4.2.2.2).
+// ocsp-responder (RFC 6960 section 4.2.2.2). A responder may have its key certified
+// again.
 func (s *Service) Delegate(ctx context.Context, issuerID string, pub crypto.PublicKey, validity time.Duration, who role.Identity) (*x509.Certificate, error) {
 	parent, err := s.Issuers.Get(ctx, issuerID)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := s.admit(ctx, "csr", pub, profile.KindOCSP); err != nil {
 		return nil, err
 	}
 	config, _ := profile.Preset("ocsp-responder")

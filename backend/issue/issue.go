@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -49,10 +50,13 @@ type Lists interface {
 }
 
 // Service issues the certificates of one mount.
-type Service struct{ Config }
+type Service struct {
+	Config
+	kinds sync.Map // profile name@version -> its kind
+}
 
 // New returns a service that has touched nothing.
-func New(config Config) *Service { return &Service{config} }
+func New(config Config) *Service { return &Service{Config: config} }
 
 // Request asks for one end-entity certificate.
 type Request struct {

@@ -64,7 +64,7 @@ func (s *Service) prepare(ctx context.Context, request Request, who role.Identit
 	if err != nil {
 		return nil, err
 	}
-	keyHash, err := s.checkKeyUse(pub, c, request.Note.Owner)
+	keyHash, err := s.checkKeyUse(ctx, pub, c, request.Note.Owner)
 	if err != nil {
 		return nil, err
 	}
@@ -166,29 +166,16 @@ func (s *Service) makeKey(ctx context.Context, c *candidate, request Request) (c
 	return key, nil
 }
 
-// checkKeyUse refuses keys that must not be certified again: a CA's own, one whose
-// compromise is on record, one that another owner uses where the profile wants keys
-// to be unique. While rows still load, only unique keys wait for them.
-func (s *Service) checkKeyUse(pub crypto.PublicKey, c *candidate, owner string) (cert.Fingerprint, error) {
-	hash, err := cert.KeyFingerprint(pub)
-	if err != nil {
+// checkKeyUse sends a key that a request brought through the gate, and refuses one that
+// another owner uses where the profile wants keys to be unique. A key that was made for
+// this request has no history.
+func (s *Service) checkKeyUse(ctx context.Context, pub crypto.PublicKey, c *candidate, owner string) (cert.Fingerprint, error) {
+	if c.key != nil {
+		return cert.KeyFingerprint(pub)
+	}
+	hash, err := s.admit(ctx, "csr", pub, c.profile.Kind())
+	if err != nil || !c.profile.UniqueKey() {
 		return hash, err
-	}
-	if id, ok := s.Issuers.KeyHolder(hash); ok {
-		return hash, fault.Field("csr", "the public key is that of issuer %s; a CA key is never certified for another use", id)
-	}
-	if c.key != nil || (!s.Ledger.Loaded() && !c.profile.UniqueKey()) {
-		return hash, nil // a fresh key has no history
-	}
-	compromised, err := s.Ledger.Compromised(hash)
-	if err != nil {
-		return hash, err
-	}
-	if compromised != "" {
-		return hash, fault.Field("csr", "the key was revoked as compromised with certificate %s; make a new key", compromised)
-	}
-	if !c.profile.UniqueKey() {
-		return hash, nil
 	}
 	taken, err := s.Ledger.OtherOwner(hash, owner)
 	if err != nil {

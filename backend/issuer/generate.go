@@ -24,26 +24,32 @@ type KeyChoice struct {
 	Token    string
 }
 
-// Take makes or finds the chosen key.
+// Take makes or finds the chosen key. An existing one passes the gate for keys of CAs.
 func (s *Set) Take(ctx context.Context, choice KeyChoice) (*keyring.Key, crypto.Signer, error) {
-	var key *keyring.Key
-	var err error
-	if choice.Existing != "" {
-		key, err = s.Ring.Get(ctx, choice.Existing)
-	} else {
-		key, err = s.Ring.Generate(ctx, choice.Name, choice.Spec, choice.Token)
-	}
+	key, err := s.take(ctx, choice)
 	if err != nil {
 		return nil, nil, err
-	}
-	if err := s.CheckKey(ctx, key.Fingerprint()); err != nil {
-		return nil, nil, fault.FieldOf(fault.Invalid, "key_ref", "%w", err)
 	}
 	signer, err := s.Ring.Signer(ctx, key.ID)
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening key %s: %w", key.ID, err)
 	}
 	return key, signer, nil
+}
+
+func (s *Set) take(ctx context.Context, choice KeyChoice) (*keyring.Key, error) {
+	if choice.Existing == "" {
+		return s.Ring.Generate(ctx, choice.Name, choice.Spec, choice.Token)
+	}
+	key, err := s.Ring.Get(ctx, choice.Existing)
+	if err != nil {
+		return nil, err
+	}
+	snap, err := s.current(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return key, s.admit(ctx, snap, "key_ref", key.Fingerprint())
 }
 
 // Discard destroys a key that Take made for a CA that was then refused, so that what

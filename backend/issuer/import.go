@@ -135,8 +135,8 @@ func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Cert
 	if err != nil {
 		return err
 	}
-	if err := snap.checkKey(fingerprint); err != nil {
-		return fault.FieldOf(fault.Invalid, "certificate", "%q: %w", c.Subject.String(), err)
+	if err := s.admit(ctx, snap, "certificate", fingerprint); err != nil {
+		return fmt.Errorf("importing %q: %w", c.Subject.String(), err)
 	}
 	key, err := s.Ring.FindPublic(ctx, c.PublicKey)
 	if err != nil {
@@ -175,6 +175,11 @@ func (n *snapshot) pendingFor(key *keyring.Key) *Issuer {
 
 // checkPlan checks what only the whole bundle shows.
 func (s *Set) checkPlan(ctx context.Context, snap *snapshot, p *plan, certs []*x509.Certificate, request ImportRequest) error {
+	for _, text := range p.keys {
+		if err := s.admitImport(ctx, snap, []byte(text)); err != nil {
+			return err
+		}
+	}
 	if !request.NeedPending {
 		return nil
 	}
@@ -203,6 +208,32 @@ func (s *Set) checkPlan(ctx context.Context, snap *snapshot, p *plan, certs []*x
 	}
 	return fault.Field("certificate", "no certificate matches a pending key: expected a public key with SHA-256 (SubjectPublicKeyInfo) %s, got %s",
 		fault.List(waiting), got.Hex())
+}
+
+// AdmitImport sends a private key to be imported, in PEM, through the gate for keys of
+// CAs. One that is in the ring already passes: importing it changes nothing.
+func (s *Set) AdmitImport(ctx context.Context, text []byte) error {
+	snap, err := s.current(ctx)
+	if err != nil {
+		return err
+	}
+	return s.admitImport(ctx, snap, text)
+}
+
+func (s *Set) admitImport(ctx context.Context, snap *snapshot, text []byte) error {
+	private, err := keyring.ParsePrivateKey(text)
+	if err != nil {
+		return err
+	}
+	known, err := s.Ring.FindPublic(ctx, private.Public())
+	if err != nil || known != nil {
+		return err
+	}
+	key, err := cert.KeyFingerprint(private.Public())
+	if err != nil {
+		return err
+	}
+	return s.admit(ctx, snap, "pem_bundle", key)
 }
 
 // store writes a checked plan: keys first, then certificates, then the default. A

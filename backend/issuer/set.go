@@ -27,6 +27,9 @@ type Config struct {
 	Ring  *keyring.Ring
 	Log   hclog.Logger
 	Now   func() time.Time
+	// CheckPast refuses a key that must not become a CA's for what is on record of its
+	// certificates; nil refuses none. It must not call the set.
+	CheckPast func(ctx context.Context, key cert.Fingerprint) error
 }
 
 // Set is the issuers of one mount. Reads come from an immutable snapshot and touch
@@ -262,6 +265,16 @@ func (s *Set) CheckKey(ctx context.Context, key cert.Fingerprint) error {
 		return err
 	}
 	return snap.checkKey(key)
+}
+
+// admit is the gate for a key that becomes a CA's: not that of a revoked issuer, and
+// with nothing on record against it. field is what a refusal blames.
+func (s *Set) admit(ctx context.Context, snap *snapshot, field string, key cert.Fingerprint) error {
+	err := snap.checkKey(key)
+	if err == nil && s.CheckPast != nil {
+		err = s.CheckPast(ctx, key)
+	}
+	return fault.Blame(field, err)
 }
 
 func (n *snapshot) checkKey(key cert.Fingerprint) error {

@@ -13,6 +13,7 @@ type keyNote uint8
 const (
 	compromisedKey keyNote = 1 << iota // one was revoked because the key is compromised
 	sharedKey                          // not all have the same owner
+	mixedKey                           // not all have the same profile
 )
 
 // keyNotes holds the notes of the few keys that have any. Without a note the thing is
@@ -30,6 +31,9 @@ func (n *keyNotes) compare(hash [hashLength]byte, known, r *row) {
 	if known != nil && known.owner != r.owner {
 		note |= sharedKey
 	}
+	if known != nil && known.profile != r.profile {
+		note |= mixedKey
+	}
 	if note == 0 {
 		return
 	}
@@ -39,8 +43,19 @@ func (n *keyNotes) compare(hash [hashLength]byte, known, r *row) {
 	(*n)[hash] |= note
 }
 
+// compromised reports whether the row says that its key is compromised, be it of an
+// end entity, a CA or an attribute authority.
 func (r *row) compromised() bool {
-	return r.revokedAt != 0 && cert.Reason(r.state&reasonBits) == cert.KeyCompromise
+	switch cert.Reason(r.state & reasonBits) {
+	case cert.KeyCompromise, cert.CACompromise, cert.AACompromise:
+		return r.revokedAt != 0
+	}
+	return false
+}
+
+// live reports whether the certificate is in force or can be again.
+func (r *row) live(at uint64) bool {
+	return r.notAfter >= at && (r.revokedAt == 0 || cert.Reason(r.state&reasonBits) == cert.CertificateHold)
 }
 
 // withKey iterates over the rows that have a key hash, in no order. The table must not
@@ -100,6 +115,32 @@ func (l *Ledger) OtherOwner(key cert.Fingerprint, owner string) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// KeyProfiles returns the profiles, as records name them, of the certificates with this
+// key that have neither expired nor been revoked for good: none for a key that is new
+// here, at the cost of one look-up. A fingerprint is compared as Compromised does.
+// Unavailable until loaded.
+func (l *Ledger) KeyProfiles(key cert.Fingerprint) ([]string, error) {
+	if err := l.questionable(); err != nil {
+		return nil, err
+	}
+	hash, now := [hashLength]byte(key[:hashLength]), seconds(l.now())
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	t := &l.state.table
+	var profiles []string
+	for r := range t.withKey(hash) {
+		name := t.words.list[r.profile]
+		if !r.live(now) || slices.Contains(profiles, name) {
+			continue
+		}
+		profiles = append(profiles, name)
+		if t.keys[hash]&mixedKey == 0 {
+			break // as are all others
+		}
+	}
+	return profiles, nil
 }
 
 // ByKey iterates over rows whose certificate has this public key, in the order of

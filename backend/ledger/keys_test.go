@@ -4,7 +4,10 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
+	"maps"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -18,7 +21,10 @@ func issueFor(t testing.TB, l *ledger.Ledger, key crypto.Signer, owner string) c
 	t.Helper()
 	page, err := l.NewPage(1)
 	require.NoError(t, err)
-	r := ledger.Record{Serial: page.Serial(), Owner: owner}
+	r := ledger.Record{Serial: page.Serial(), Owner: owner, Profile: "p@1"}
+	if owner == "b" || chance(8) == 0 {
+		r.Profile = "p@2"
+	}
 	planned := template(r.Serial, "host")
 	r.DER, err = x509.CreateCertificate(nil, planned, planned, key.Public(), key)
 	require.NoError(t, err)
@@ -27,16 +33,21 @@ func issueFor(t testing.TB, l *ledger.Ledger, key crypto.Signer, owner string) c
 	return r.Serial
 }
 
+var compromises = []cert.Reason{cert.KeyCompromise, cert.CACompromise, cert.AACompromise}
+
 // requireKeyAnswers compares the short answers about keys with what all rows say.
-func requireKeyAnswers(t testing.TB, l *ledger.Ledger, keys []cert.Fingerprint, owners []string) {
+func requireKeyAnswers(t testing.TB, l *ledger.Ledger, now time.Time, keys []cert.Fingerprint, owners []string) {
 	t.Helper()
 	for _, key := range keys {
 		rows, err := l.ByKey(key)
 		require.NoError(t, err)
-		compromised, uses := map[cert.Serial]bool{"": true}, map[string]bool{}
+		compromised, uses, live := map[cert.Serial]bool{"": true}, map[string]bool{}, map[string]bool{}
 		for row := range rows {
 			uses[row.Owner] = true
-			if !row.RevokedAt.IsZero() && row.Reason == cert.KeyCompromise {
+			if !row.NotAfter.Before(now) && (row.RevokedAt.IsZero() || row.Reason == cert.CertificateHold) {
+				live[row.Profile] = true
+			}
+			if !row.RevokedAt.IsZero() && slices.Contains(compromises, row.Reason) {
 				delete(compromised, "")
 				compromised[row.Serial] = true
 			}
@@ -44,6 +55,9 @@ func requireKeyAnswers(t testing.TB, l *ledger.Ledger, keys []cert.Fingerprint, 
 		serial, err := l.Compromised(key)
 		require.NoError(t, err)
 		require.True(t, compromised[serial], "%q is none of %q", serial, compromised)
+		profiles, err := l.KeyProfiles(key)
+		require.NoError(t, err)
+		require.ElementsMatch(t, slices.Collect(maps.Keys(live)), profiles)
 		for _, owner := range owners {
 			other, err := l.OtherOwner(key, owner)
 			require.NoError(t, err)
@@ -70,16 +84,18 @@ func TestKeyAnswersAreThoseOfTheRows(t *testing.T) {
 			owner = owners[chance(len(owners))]
 		}
 		serial := issueFor(t, l, keys[n], owner)
-		if reason := cert.Reason(chance(16)); reason <= cert.KeyCompromise {
+		if reason := cert.Reason(chance(32)); reason.Known() && reason != cert.RemoveFromCRL {
 			_, _, err := l.Revoke(t.Context(), serial, revocation(reason))
 			require.NoError(t, err)
 		}
 		if step%10 == 0 {
-			requireKeyAnswers(t, l, hashes, owners)
+			requireKeyAnswers(t, l, clock.Now(), hashes, owners)
 		}
 	}
-	requireKeyAnswers(t, l, hashes, owners)
-	requireKeyAnswers(t, loaded(t, store, clock), hashes, owners)
+	requireKeyAnswers(t, l, clock.Now(), hashes, owners)
+	requireKeyAnswers(t, loaded(t, store, clock), clock.Now(), hashes, owners)
+	clock.turn(91 * 24 * time.Hour)
+	requireKeyAnswers(t, l, clock.Now(), hashes, owners)
 }
 
 // chance returns a number below n, which is small.
