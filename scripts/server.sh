@@ -59,6 +59,12 @@ new_token() {
 	softhsm2-util --init-token --free --label "$1" --pin "$2" --so-pin "so-$2" >/dev/null
 }
 
+# mount_for_development mounts the engine at pki/ and makes a token with label "dev".
+mount_for_development() {
+	new_token dev 1234
+	vault secrets enable -path=pki -max-lease-ttl=87600h enterprise-pki >/dev/null
+}
+
 # softhsm_module prints the path of SoftHSM's PKCS#11 library.
 softhsm_module() {
 	local path

@@ -13,31 +13,30 @@ import (
 	"vault-plugin-secrets-enterprise-pki/test/e2e/harness"
 )
 
-// Every tutorial is run as a reader would run it, on a server and tokens of its own.
-func TestTutorials(t *testing.T) { runPages(t, "tutorials") }
-
-// So is every how-to that has something to run.
-func TestHowTos(t *testing.T) { runPages(t, "how-to") }
-
-func runPages(t *testing.T, folder string) {
+// Every page that has something to run is run as a reader would, one page after the
+// other on one server: each works beside what all those before it left.
+func TestPages(t *testing.T) {
 	root, err := harness.Root()
 	require.NoError(t, err)
-	pages, err := filepath.Glob(filepath.Join(root, "docs", folder, "*.md"))
-	require.NoError(t, err)
+	pages := []string{filepath.Join(root, "README.md")}
+	for _, folder := range []string{"tutorials", "how-to"} {
+		found, err := filepath.Glob(filepath.Join(root, "docs", folder, "*.md"))
+		require.NoError(t, err)
+		pages = append(pages, found...)
+	}
 	pages = slices.DeleteFunc(pages, func(page string) bool {
 		content, err := os.ReadFile(page)
 		require.NoError(t, err)
 		return !strings.Contains(string(content), "\n```sh\n")
 	})
-	require.NotEmpty(t, pages)
+	require.Contains(t, pages, filepath.Join(root, "README.md"))
+	require.Greater(t, len(pages), 10)
+	command := exec.Command(filepath.Join(root, "scripts", "tutorial"), pages...)
+	command.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
+	said, err := command.CombinedOutput()
+	require.NoError(t, err, "%s", said)
 	for _, page := range pages {
-		t.Run(filepath.Base(page), func(t *testing.T) {
-			command := exec.Command(filepath.Join(root, "scripts", "tutorial"), page)
-			command.Env = append(os.Environ(), "TMPDIR="+t.TempDir())
-			said, err := command.CombinedOutput()
-			require.NoError(t, err, "%s", said)
-			require.Contains(t, string(said), "Every command of this page did what the page says.")
-		})
+		require.Contains(t, string(said), "Every command of "+filepath.Base(page)+" did what the page says.")
 	}
 }
 
