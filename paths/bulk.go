@@ -2,12 +2,14 @@ package paths
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/profile"
 	"vault-plugin-secrets-enterprise-pki/backend/revoke"
 	"vault-plugin-secrets-enterprise-pki/paths/schema"
 )
@@ -90,6 +92,9 @@ func (m *mount) startBulk(ctx context.Context, call *schema.Call, in bulkInput) 
 	if err != nil {
 		return bulkAnswer{}, err
 	}
+	if err := m.warnOfFilter(ctx, call, in); err != nil {
+		return bulkAnswer{}, err
+	}
 	if in.DryRun {
 		survey, serials, err := m.engine.Revoke.Bulk.Preview(ctx, order, maxPreview)
 		if err != nil {
@@ -107,6 +112,36 @@ func (m *mount) startBulk(ctx context.Context, call *schema.Call, in bulkInput) 
 	}
 	call.Warn("Bulk revocation started: revoke/bulk/status and the server's log say how it goes.")
 	return bulkAnswer{State: string(run.State), bulkSurvey: answerSurvey(call, run.Survey)}, nil
+}
+
+// warnOfFilter tells of a role or profile that does not exist. It is no error: what a
+// deleted one issued can be revoked.
+func (m *mount) warnOfFilter(ctx context.Context, call *schema.Call, in bulkInput) error {
+	if in.Role != "" {
+		_, err := m.engine.Catalog.RoleConfig(ctx, in.Role)
+		if err != nil && !fault.Is(err, fault.NotFound) {
+			return err
+		}
+		if err != nil {
+			call.Warn("There is no role %s now: only certificates that a deleted role of this name issued are found.", in.Role)
+		}
+	}
+	name, _, pinned := strings.Cut(in.Profile, "@")
+	if name == "" || strings.HasPrefix(name, "role:") || name == profile.SpelledRoot || name == profile.SpelledSubCA {
+		return nil
+	}
+	find := m.engine.Catalog.Resolve
+	if pinned {
+		find = m.engine.Catalog.Issued
+	}
+	_, err := find(ctx, in.Profile)
+	if err != nil && !fault.Is(err, fault.Invalid) {
+		return err
+	}
+	if err != nil {
+		call.Warn("There is no profile %s now: only certificates that remember a deleted or moved profile of this name are found.", in.Profile)
+	}
+	return nil
 }
 
 func (m *mount) bulkOrder(ctx context.Context, in bulkInput) (order revoke.Order, err error) {

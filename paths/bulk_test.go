@@ -95,3 +95,22 @@ func TestRev5_BulkHeedsProfiles(t *testing.T) {
 	dry = m.Write(t, "revoke/bulk", map[string]any{"profile": "strict@1", "reason": "superseded", "dry_run": true}).Expect(http.StatusOK)
 	require.EqualValues(t, 1, dry.Number("matched_count"))
 }
+
+func TestBulkTellsOfARoleOrProfileThatDoesNotExist(t *testing.T) {
+	m := pathstest.InProcess(t)
+	withRoot(t, m)
+	loaded(t, m)
+	for filter, warned := range map[[2]string]bool{
+		{"role", "nosuch"}: true, {"role", "web"}: false,
+		{"profile", "nosuch"}: true, {"profile", "nosuch@1"}: true, {"profile", "tls-server@1"}: true,
+		{"profile", "tls-server"}: false, {"profile", "tls-server@0"}: false, {"profile", "root"}: false, {"profile", "role:web"}: false,
+	} {
+		dry := m.Write(t, "revoke/bulk", map[string]any{filter[0]: filter[1], "dry_run": true}).Expect(http.StatusOK)
+		require.Equal(t, warned, len(dry.Warnings) > 0, "%v: %v", filter, dry.Warnings)
+		if warned {
+			require.Contains(t, dry.Warnings[0], "There is no "+filter[0]+" "+filter[1])
+		}
+	}
+	refused := m.Write(t, "revoke/bulk", map[string]any{"role": "web", "reason": "nonsense"}).Expect(http.StatusBadRequest)
+	require.Regexp(t, "^reason: must be ", refused.Errors[0])
+}

@@ -100,9 +100,14 @@ func complete(config *role.Config) {
 	}
 }
 
+// warnOfRole tells of what was written and grants nothing. With a profile, allow_ip_sans
+// is true by default, so only a request that says so is told.
 func warnOfRole(call *schema.Call, config role.Config) {
-	if config.NoStore && config.GenerateLease {
-		call.Warn("generate_lease has no effect with no_store: what is not stored is not leased.")
+	for _, warning := range config.Warnings() {
+		call.Warn("%s", warning)
+	}
+	if config.Profile != "" && config.AllowIPSANs && len(config.AllowedIPSANsCIDR) == 0 && call.Given.Has("allow_ip_sans") {
+		call.Warn("allow_ip_sans alone grants no IP address to a role with a profile: list the networks in allowed_ip_sans_cidr.")
 	}
 }
 

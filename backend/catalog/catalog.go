@@ -169,7 +169,7 @@ func (c *Catalog) resolve(ctx context.Context, latest map[string]int, ref string
 		if preset, ok := profile.Preset(name); ok && !hasPin {
 			return &preset, 0, nil
 		}
-		return nil, 0, fault.New(fault.Invalid, "no profile is named %q", name)
+		return nil, 0, fault.New(fault.Invalid, "no profile is named %q; vault list MOUNT/profiles and MOUNT/presets show the names", name)
 	}
 	if hasPin {
 		n, err := strconv.Atoi(pinned)

@@ -80,7 +80,9 @@ func (c *Catalog) putRole(ctx context.Context, snap *snapshot, name string, conf
 	return c.roles.Put(ctx, name, &config)
 }
 
-func unknownRole(name string) error { return fault.New(fault.NotFound, "unknown role: %s", name) }
+func unknownRole(name string) error {
+	return fault.New(fault.NotFound, "unknown role: %s; vault list MOUNT/roles shows the roles", name)
+}
 
 // DeleteRole removes a role; an absent one is no error. What it issued stays.
 func (c *Catalog) DeleteRole(ctx context.Context, name string) error {

@@ -98,10 +98,11 @@ func Field(field, format string, args ...any) error {
 	return FieldOf(Invalid, field, format, args...)
 }
 
-// FieldOf makes an error of a kind that names the refused field and the rule.
+// FieldOf makes an error of a kind that names the refused field and the rule. Where the
+// wrapped error names the same field, the message names it once.
 func FieldOf(kind Kind, field, format string, args ...any) error {
 	formatted := fmt.Errorf(format, args...)
-	return &Error{Kind: kind, Field: field, text: formatted.Error(), cause: unwrapOnce(formatted)}
+	return &Error{Kind: kind, Field: field, text: strings.TrimPrefix(formatted.Error(), field+": "), cause: unwrapOnce(formatted)}
 }
 
 // Blame makes a refusal Invalid and says which field of the request it is about. What

@@ -71,11 +71,19 @@ func TestPanickedNeverShowsTheValue(t *testing.T) {
 }
 
 func TestNearestIsTheNameThatWasMeant(t *testing.T) {
-	names := []string{"allowed_domains", "label", "serial", "text"}
+	names := []string{"allowed_domains", "common_name", "csr", "label", "serial", "serial_number", "text"}
 	for misspelled, meant := range map[string]string{
 		"allowed_domain": "allowed_domains", "lable": "label", "Label": "label", "txet": "text", "label": "label",
+		"cn": "common_name", "ad": "allowed_domains", "domains": "allowed_domains", "number": "serial_number", "xy": "",
 		"slot": "", "": "", strings.Repeat("label", 20): "",
 	} {
 		require.Equal(t, meant, fault.Nearest(misspelled, names), misspelled)
 	}
+}
+
+func TestAFieldIsNamedOnce(t *testing.T) {
+	inner := fault.Field("reason", "must be superseded")
+	require.Equal(t, "reason: must be superseded", fault.Field("reason", "%w", inner).Error())
+	require.Equal(t, "csr: reason: must be superseded", fault.Field("csr", "%w", inner).Error())
+	require.ErrorIs(t, fault.Field("reason", "%w", inner), inner)
 }

@@ -1,20 +1,51 @@
 package fault
 
-// Nearest returns the name that differs least from a misspelled one, "" when none is
-// near: at most two letters added, left out or changed. For texts such as "did you mean".
+import (
+	"slices"
+	"strings"
+)
+
+// Nearest returns the name that a misspelled one was probably meant to be, "" for none:
+// a name whose words begin with its letters (cn for common_name), or else the one with
+// the fewest letters added, left out or changed, at most two, or else the first that has
+// it as a word (serial for serial_number). For texts such as "did you mean".
 func Nearest(misspelled string, names []string) string {
 	const limit = 64 // bytes of a name that is worth comparing
-	if len(misspelled) > limit {
+	if len(misspelled) > limit || misspelled == "" {
 		return ""
 	}
-	best, distance := "", 3
+	names = slices.Sorted(slices.Values(names))
 	for _, name := range names {
-		d := edits(misspelled, name)
-		if d < distance || d == distance && d < 3 && name < best {
+		if len(misspelled) > 1 && initials(name) == misspelled {
+			return name
+		}
+	}
+	best, distance := "", min(3, len(misspelled)/2+1) // of a short name, two letters are all
+	for _, name := range names {
+		if d := edits(misspelled, name); d < distance {
 			best, distance = name, d
 		}
 	}
-	return best
+	if best != "" || len(misspelled) < 3 {
+		return best
+	}
+	for _, name := range names {
+		if slices.Contains(strings.Split(name, "_"), misspelled) {
+			return name
+		}
+	}
+	return ""
+}
+
+// initials returns the first letters of a name's words.
+func initials(name string) string {
+	var letters strings.Builder
+	for word := range strings.SplitSeq(name, "_") {
+		if word != "" {
+			letters.WriteByte(word[0])
+		}
+	}
+	return letters.String()
 }
 
 // edits is the Levenshtein distance of two short names.

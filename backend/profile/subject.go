@@ -109,12 +109,22 @@ func checkValue(attribute string, limit int, value string) error {
 		return fault.Field(attribute, "must not be empty")
 	case strings.IndexFunc(value, unseen) >= 0:
 		return fault.Field(attribute, "must be text without control, formatting and other unseen characters")
-	case utf8.RuneCountInString(value) > limit:
-		return fault.Field(attribute, "must be at most %d characters (RFC 5280, upper bounds)", limit)
 	case attribute == "country" && !isCountry(value):
-		return fault.Field(attribute, "must be an ISO 3166 code of two letters")
+		return fault.Field(attribute, "must be an ISO 3166 code of two letters such as DE, not %q", value)
+	case utf8.RuneCountInString(value) > limit:
+		return fault.Field(attribute, "must be at most %d characters (RFC 5280, upper bounds), and %q has %d", limit, value, utf8.RuneCountInString(value))
 	}
 	return nil
+}
+
+// CheckAttribute refuses a value that no certificate can have in the attribute.
+func CheckAttribute(attribute, value string) error {
+	for _, a := range attributes {
+		if a.name == attribute {
+			return checkValue(attribute, a.max, value)
+		}
+	}
+	return fault.New(fault.Internal, "checking subject attribute %q: not known", attribute)
 }
 
 // unseen reports whether a character shows nothing, or changes how others are shown:

@@ -29,8 +29,8 @@ type Config struct {
 	EnforceHostnames          bool     `json:"enforce_hostnames" doc:"Whether names must be host names; otherwise underscores are allowed, and any text as a common name that the role grants." default:"true"`
 	DeniedDomains             []string `json:"denied_domains" blank:"refuse" doc:"Domains that are never certified, nor any name below them, whatever else is allowed."`
 
-	AllowIPSANs            bool     `json:"allow_ip_sans" doc:"Whether IP addresses may be certified." default:"true"`
-	AllowedIPSANsCIDR      []string `json:"allowed_ip_sans_cidr" blank:"refuse" doc:"Networks in CIDR form in which IP addresses must lie; empty allows every address where allow_ip_sans does."`
+	AllowIPSANs            bool     `json:"allow_ip_sans" doc:"Whether IP addresses may be certified. With a profile, allowed_ip_sans_cidr must list their networks as well." default:"true"`
+	AllowedIPSANsCIDR      []string `json:"allowed_ip_sans_cidr" blank:"refuse" doc:"Networks in CIDR form in which IP addresses must lie. Empty grants no address to a role with a profile, and every address to a role without one where allow_ip_sans is true."`
 	AllowedURISANs         []string `json:"allowed_uri_sans" doc:"Patterns of URIs that may be certified; * stands for any characters, but within a host for those of one label."`
 	AllowedURISANsTemplate bool     `json:"allowed_uri_sans_template" doc:"Whether allowed_uri_sans may hold identity templates; what a template yields is never a pattern and never a further path segment."`
 	AllowedOtherSANs       []string `json:"allowed_other_sans" doc:"Other names that may be certified, as OID;UTF8:pattern, or * for all."`

@@ -258,8 +258,11 @@ func (g *gate) addIP(field, text string) (string, error) {
 	if err != nil {
 		return "", fault.Field(field, "%w", err)
 	}
-	if !g.role.config.AllowIPSANs {
+	switch c := &g.role.config; {
+	case !c.AllowIPSANs:
 		return "", fault.Field(field, "%s: the role allows no IP addresses (allow_ip_sans)", address)
+	case c.Profile != "" && len(g.role.networks) == 0:
+		return "", fault.Field(field, "%s: a role with a profile grants IP addresses of the networks in allowed_ip_sans_cidr, which is empty", address)
 	}
 	inside := func(network *net.IPNet) bool { return network.Contains(address) }
 	if len(g.role.networks) > 0 && !slices.ContainsFunc(g.role.networks, inside) {

@@ -1,7 +1,6 @@
 package role
 
 import (
-	"crypto/x509/pkix"
 	"slices"
 	"time"
 
@@ -224,10 +223,7 @@ func narrowSwitches(c *Config, p *profile.Config) error {
 // narrowSubject holds the role's attributes against the profile's rules, so that a
 // role that could never issue is refused now.
 func narrowSubject(c *Config, p *profile.Config) error {
-	given := pkix.Name{
-		OrganizationalUnit: c.OU, Organization: c.Organization, Country: c.Country, Locality: c.Locality,
-		Province: c.Province, StreetAddress: c.StreetAddress, PostalCode: c.PostalCode,
-	}
+	given := c.subject()
 	fromRequest := map[string]bool{
 		"common_name": true, "serial_number": len(c.AllowedSerialNumbers) > 0, "user_id": len(c.AllowedUserIDs) > 0,
 	}

@@ -66,10 +66,7 @@ func New(name string, config Config, base *profile.Config, baseName string) (*Ro
 func (r *Role) compile() (err error) {
 	c := &r.config
 	r.freeCN = slices.Contains(c.CNValidations, cnDisabled)
-	r.fixed = pkix.Name{
-		OrganizationalUnit: c.OU, Organization: c.Organization, Country: c.Country, Locality: c.Locality,
-		Province: c.Province, StreetAddress: c.StreetAddress, PostalCode: c.PostalCode,
-	}
+	r.fixed = c.subject()
 	if r.domains, err = compileDomains(c); err != nil {
 		return err
 	}
@@ -106,7 +103,7 @@ func checkFields(c *Config, base *profile.Config) error {
 	case c.Profile == "" && base != nil:
 		return fault.New(fault.Internal, "binding role: it names no profile")
 	case c.Profile != "" && base == nil:
-		return fault.FieldOf(fault.NotFound, "profile", "there is no profile %q", c.Profile)
+		return fault.FieldOf(fault.NotFound, "profile", "there is no profile %q; vault list MOUNT/profiles and MOUNT/presets show the names", c.Profile)
 	case c.IssuerRef == "":
 		return fault.Field("issuer_ref", "must not be empty; use default")
 	case c.MaxTTL > 0 && c.TTL > c.MaxTTL:
@@ -119,12 +116,37 @@ func checkFields(c *Config, base *profile.Config) error {
 			return err
 		}
 	}
+	if err := checkSubject(c); err != nil {
+		return err
+	}
 	for _, key := range c.MetadataRequired {
 		if strings.TrimSpace(key) == "" {
 			return fault.Field("metadata_required", "keys must not be empty")
 		}
 	}
 	return checkCallers(c)
+}
+
+// checkSubject refuses a role whose subject no certificate can have: otherwise each of
+// its requests would be refused.
+func checkSubject(c *Config) error {
+	fixed := c.subject()
+	for _, attribute := range profile.SubjectAttributes() {
+		for _, value := range profile.AttributeValues(&fixed, attribute) {
+			if err := profile.CheckAttribute(attribute, value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// subject returns the subject attributes that the role fixes.
+func (c *Config) subject() pkix.Name {
+	return pkix.Name{
+		OrganizationalUnit: c.OU, Organization: c.Organization, Country: c.Country, Locality: c.Locality,
+		Province: c.Province, StreetAddress: c.StreetAddress, PostalCode: c.PostalCode,
+	}
 }
 
 // Name returns the role's name.

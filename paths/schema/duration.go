@@ -2,6 +2,7 @@ package schema
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,8 +11,8 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
-// duration returns seconds. A text is a number of seconds, "30d", or what
-// time.ParseDuration takes; an empty one is 0.
+// duration returns seconds. A text is a number of seconds, "30d", "10y" of 365 days
+// each, or what time.ParseDuration takes; an empty one is 0.
 func duration(raw any, name string) (int64, error) {
 	value, isText := raw.(string)
 	if number, ok := raw.(json.Number); ok {
@@ -33,11 +34,19 @@ func duration(raw any, name string) (int64, error) {
 	return int64(parsed / time.Second), nil
 }
 
-// span reads a duration as clients of the built-in engine write it.
+const year = 365 * 24 * time.Hour
+
+// span reads a duration as clients of the built-in engine write it, or in years.
 func span(text, name string) (time.Duration, error) {
-	parsed, err := parseutil.ParseDurationSecond(strings.TrimSpace(text))
+	text = strings.TrimSpace(text)
+	if number, inYears := strings.CutSuffix(text, "y"); inYears {
+		if n, err := strconv.ParseUint(number, 10, 8); err == nil {
+			return time.Duration(n) * year, nil
+		}
+	}
+	parsed, err := parseutil.ParseDurationSecond(text)
 	if err != nil {
-		return 0, fault.Field(name, `must be a duration such as "720h", "30d" or a number of seconds`)
+		return 0, fault.Field(name, `must be a duration such as "720h", "30d" or "10y" (of 365 days), or a number of seconds`)
 	}
 	return parsed, nil
 }

@@ -57,7 +57,7 @@ const (
 // forms lists the values of the kind tag.
 var forms = map[string]bool{
 	"":                true,
-	"duration":        true, // seconds; accepts "720h", "30d" and numbers
+	"duration":        true, // seconds; accepts "720h", "30d", "10y" and numbers
 	"duration-string": true, // a text holding a duration
 	"duration-fine":   true, // the same, fractions of a second allowed
 	"secret":          true, // write-only: never in an answer
