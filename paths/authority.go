@@ -35,13 +35,13 @@ type caSubject struct {
 
 // caValidity is how long a CA certificate shall last.
 type caValidity struct {
-	TTL      int64  `json:"ttl" kind:"duration" doc:"Lifetime; 0 takes the default lease of the mount, and its largest lease is the limit."`
-	NotAfter string `json:"not_after" max:"64" doc:"End of validity as an RFC 3339 time; exclusive with ttl."`
+	TTL      int64  `json:"ttl" kind:"duration" doc:"Lifetime. With 0, it is the mount's default_lease_ttl. The mount's max_lease_ttl limits it."`
+	NotAfter string `json:"not_after" max:"64" doc:"Expiry, RFC 3339; cannot be combined with ttl."`
 }
 
 // caShape is what a CA certificate shall be when no profile says it.
 type caShape struct {
-	MaxPathLength           int      `json:"max_path_length" default:"-1" min:"-1" max:"32" doc:"Number of CA certificates that may follow this one on a path, -1 for no limit of its own."`
+	MaxPathLength           int      `json:"max_path_length" default:"-1" min:"-1" max:"32" doc:"Path length: number of CA certificates that may follow this one in a chain; -1 for no limit."`
 	NotBeforeDuration       int64    `json:"not_before_duration" kind:"duration" default:"30s" doc:"How far notBefore lies in the past."`
 	KeyUsage                []string `json:"key_usage" default:"CertSign,CRLSign" doc:"Key usages of the CA; CertSign and CRLSign are needed, DigitalSignature may join them."`
 	SignatureBits           int      `json:"signature_bits" enum:"0|256|384|512" default:"0" doc:"Bits of the SHA-2 hash in signatures of RSA keys; 0 for 256."`
@@ -69,7 +69,7 @@ type caKey struct {
 // caForm is how a request wants a CA's certificate or request.
 type caForm struct {
 	Format    string `json:"format" enum:"pem|der|pem_bundle" default:"pem" doc:"Form of certificates and requests: pem, der (base64), or pem_bundle with the chain in certificate."`
-	KeyFormat string `json:"private_key_format" enum:"der|pem|pkcs8" default:"der" doc:"Accepted for clients of the built-in engine; no private key leaves with a CA."`
+	KeyFormat string `json:"private_key_format" enum:"der|pem|pkcs8" default:"der" doc:"Accepted for clients of the built-in engine. It has no effect: private keys of CAs are not returned."`
 }
 
 func (k caKey) choice() (issuer.KeyChoice, error) {

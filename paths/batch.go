@@ -27,14 +27,14 @@ type batchInput struct {
 type batchRow struct {
 	Certificate string   `json:"certificate,omitempty" doc:"The certificate in PEM; absent when the request was refused."`
 	Serial      string   `json:"serial_number,omitempty" doc:"Serial number."`
-	Expiration  int64    `json:"expiration,omitempty" doc:"End of validity, seconds since 1970."`
-	Warnings    []string `json:"warnings,omitempty" doc:"What was cut short or dropped."`
+	Expiration  int64    `json:"expiration,omitempty" doc:"Expiry, seconds since 1970."`
+	Warnings    []string `json:"warnings,omitempty" doc:"Values that were shortened or dropped."`
 	Error       string   `json:"error,omitempty" doc:"Why the request was refused."`
-	Status      int      `json:"error_status,omitempty" doc:"HTTP status that the refusal has by itself."`
+	Status      int      `json:"error_status,omitempty" doc:"HTTP status that the refusal has as a single request."`
 }
 
 type batchAnswer struct {
-	Responses []batchRow `json:"responses" doc:"One answer for each request, in their order."`
+	Responses []batchRow `json:"responses" doc:"One result for each request, in the same order."`
 	IssuingCA string     `json:"issuing_ca,omitempty" doc:"Certificate of the issuer; absent when every request was refused."`
 	Chain     []string   `json:"ca_chain,omitempty" doc:"Certificates from the issuer up to the root, as far as they are known."`
 }

@@ -35,7 +35,7 @@ type bulkInput struct {
 	Reason         string `json:"reason" max:"32" doc:"Why: a CRLReason of RFC 5280 such as keyCompromise or superseded; empty for unspecified."`
 	InvalidityDate string `json:"invalidity_date" max:"64" doc:"When the keys are known or suspected to have been compromised, RFC 3339."`
 	Comment        string `json:"comment" max:"255" doc:"Remark that is kept with each record; it is in no CRL."`
-	DryRun         bool   `json:"dry_run" default:"false" doc:"Only tell what would be revoked."`
+	DryRun         bool   `json:"dry_run" default:"false" doc:"Report the matching certificates and revoke none."`
 }
 
 // bulkSurvey is what the filter finds.
@@ -45,7 +45,7 @@ type bulkSurvey struct {
 	Own        int `json:"own_count" doc:"Passed over: issuers, which issuer/:ref/revoke revokes, and OCSP responders of the mount."`
 	Unrecorded int `json:"unrecorded_count" doc:"Passed over: issued without a record (no_store), so that only the certificate itself names them."`
 	Revoked    int `json:"already_revoked_count" doc:"Revoked before."`
-	Pages      int `json:"page_count" doc:"Storage entries that hold the matched certificates; each costs one read and two writes at most."`
+	Pages      int `json:"page_count" doc:"Number of storage entries of the matched certificates. Each costs one read and at most two writes."`
 }
 
 type bulkAnswer struct {
@@ -56,7 +56,7 @@ type bulkAnswer struct {
 }
 
 type bulkStatus struct {
-	State    string `json:"state" doc:"Inactive, Running, Cancelling, Finished, Cancelled, Interrupted by the end of the process, or Error."`
+	State    string `json:"state" doc:"Inactive, Running, Cancelling, Finished, Cancelled, Interrupted (the process ended), or Error."`
 	Error    string `json:"error,omitempty" doc:"Why some certificates, or all that were left, are not revoked."`
 	Started  string `json:"time_started,omitempty" doc:"When the run began, RFC 3339."`
 	Finished string `json:"time_finished,omitempty" doc:"When the run ended, RFC 3339."`
@@ -71,7 +71,7 @@ type bulkStatus struct {
 }
 
 type bulkProgress struct {
-	DoneRevoked int `json:"revoked_count" doc:"Certificates that the run has revoked so far; those that were on hold are among them."`
+	DoneRevoked int `json:"revoked_count" doc:"Number of certificates that the run has revoked so far, including suspended ones."`
 	DonePages   int `json:"pages_done_count" doc:"Storage entries looked at so far."`
 	FailedPages int `json:"pages_failed_count" doc:"Storage entries that could not be read or written."`
 }

@@ -38,7 +38,7 @@ type certAnswer struct {
 	RevocationRFC3339 string `json:"revocation_time_rfc3339" doc:"When it was revoked, RFC 3339; empty when it is not revoked."`
 	RevocationReason  string `json:"revocation_reason,omitempty" doc:"Why it was revoked, in the words of RFC 5280."`
 	AuthorityID       string `json:"authority_key_id" doc:"Key identifier of the issuer, hexadecimal with colons."`
-	IssuerID          string `json:"issuer_id" doc:"Id of the issuer, empty for a CA whose issuer is not here."`
+	IssuerID          string `json:"issuer_id" doc:"Id of the issuer, empty for a CA whose issuer is not in the mount."`
 }
 
 // pemAnswer is a well-known object as cert/:serial answers it.
@@ -50,8 +50,8 @@ type pemAnswer struct {
 // wellKnown is what cert/:serial says of every object, also of those that are never
 // revoked there.
 type wellKnown struct {
-	RevocationTime    int64  `json:"revocation_time" doc:"Always 0 here."`
-	RevocationRFC3339 string `json:"revocation_time_rfc3339" doc:"Always empty here."`
+	RevocationTime    int64  `json:"revocation_time" doc:"Always 0."`
+	RevocationRFC3339 string `json:"revocation_time_rfc3339" doc:"Always empty."`
 	AuthorityID       string `json:"authority_key_id,omitempty" doc:"Key identifier of the CA above, hexadecimal with colons; absent for a CRL."`
 }
 

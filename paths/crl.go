@@ -63,7 +63,7 @@ type crlImport struct {
 type importedAnswer struct {
 	Number     string `json:"crl_number" doc:"Number of the CRL that is published now, decimal."`
 	ThisUpdate string `json:"this_update" doc:"When it was issued, RFC 3339."`
-	NextUpdate string `json:"next_update" doc:"When it ends, RFC 3339."`
+	NextUpdate string `json:"next_update" doc:"Expiry, RFC 3339."`
 	RenewBy    string `json:"renew_by" doc:"When half of its life is over: from then on it is warned of."`
 	Entries    int    `json:"entries" doc:"Number of revoked certificates on it."`
 }

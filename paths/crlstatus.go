@@ -10,9 +10,9 @@ import (
 
 // publication says when a CRL shows what became of a certificate.
 type publication struct {
-	CRLStatus string `json:"crl_status,omitempty" doc:"published: the newest CRL, or the newest delta CRL, shows it; pending: the next one will; disabled: config/crl says that CRLs are without entries."`
+	CRLStatus string `json:"crl_status,omitempty" doc:"published: the newest CRL or delta CRL lists it. pending: the next one will. disabled: CRLs have no entries (disable of config/crl)."`
 	CRLNumber int64  `json:"crl_number,omitempty" doc:"published: the number of that CRL; pending: that of the one which will show it, or less."`
-	CRLDue    string `json:"crl_due,omitempty" doc:"pending: when that CRL is made, RFC 3339: at once for a compromised key, otherwise rebuild_delay of config/crl after the last one; with enable_delta, delta_rebuild_interval after the last one, as a delta CRL."`
+	CRLDue    string `json:"crl_due,omitempty" doc:"When the CRL that lists it is due, RFC 3339, if crl_status is pending. A compromised key is listed at once. Otherwise it is rebuild_delay after the last CRL, or with enable_delta, delta_rebuild_interval after the last delta CRL."`
 }
 
 // publishes says when the issuer's CRL shows what became of a certificate, for a reason.

@@ -34,9 +34,9 @@ fields that it gives and keeps the others. The answer is the whole record.
 // statusInput names the place in the feed where an edge is.
 type statusInput struct {
 	Issuer string `json:"issuer_ref" in:"path" max:"128" doc:"Id or name of the issuer, or - for all."`
-	Since  int64  `json:"since" min:"0" default:"0" doc:"The sequence of the last answer, 0 at first."`
-	Epoch  string `json:"epoch" max:"64" doc:"The epoch of the last answer, empty at first."`
-	Limit  int    `json:"limit" min:"0" max:"8192" default:"0" doc:"Most changes to look at; 0 for 8192, which is the most there are."`
+	Since  int64  `json:"since" min:"0" default:"0" doc:"Sequence of the last response; 0 for the first request."`
+	Epoch  string `json:"epoch" max:"64" doc:"Epoch of the last response; empty for the first request."`
+	Limit  int    `json:"limit" min:"0" max:"8192" default:"0" doc:"Maximum number of changes to return; 0 means 8192, the highest value."`
 }
 
 type chunkInput struct {

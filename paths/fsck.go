@@ -24,7 +24,7 @@ const maxFindings = 1000
 type finding struct {
 	Severity string `json:"severity" doc:"broken or notice."`
 	Key      string `json:"key" doc:"Storage key."`
-	Problem  string `json:"problem" doc:"What is wrong with it."`
+	Problem  string `json:"problem" doc:"Description of the finding."`
 }
 
 type fsckAnswer struct {

@@ -36,7 +36,7 @@ type rootAnswer struct {
 	Certificate string `json:"certificate" doc:"The certificate in the requested form."`
 	IssuingCA   string `json:"issuing_ca" doc:"The same certificate: a root is its own issuer."`
 	Serial      string `json:"serial_number" doc:"Serial number."`
-	Expiration  int64  `json:"expiration" doc:"End of validity, seconds since 1970."`
+	Expiration  int64  `json:"expiration" doc:"Expiry, seconds since 1970."`
 	IssuerID    string `json:"issuer_id" doc:"Id of the issuer."`
 	IssuerName  string `json:"issuer_name" doc:"Name of the issuer."`
 	KeyID       string `json:"key_id" doc:"Id of its key."`
@@ -50,11 +50,11 @@ type subordinate struct {
 	caShape
 	caForm
 	CSR          string `json:"csr" kind:"pem" max:"65536" required:"true" doc:"Certificate request in PEM."`
-	SubjectKeyID string `json:"skid" max:"128" doc:"Subject key identifier, hexadecimal with or without colons, of a CA whose certificates name it by that already; empty takes it from the key."`
+	SubjectKeyID string `json:"skid" max:"128" doc:"Subject key identifier, hexadecimal with or without colons. Give it for a CA whose certificates already name this identifier. If empty, it is computed from the key."`
 	KeyType      string `json:"key_type" enum:"rsa|ec|ed25519" doc:"Type that the key of the request must have; without it, any."`
 	KeyBits      int    `json:"key_bits" min:"0" max:"8192" doc:"Size that the key of the request must have, in bits; 0 for any."`
 	UseCSRValues bool   `json:"use_csr_values" doc:"Whether subject and names come from the CSR instead of the request."`
-	Profile      string `json:"profile" max:"160" doc:"Profile, of kind subca, that decides what the certificate is, as name or name@version; exclusive with the fields that would."`
+	Profile      string `json:"profile" max:"160" doc:"Profile of kind subca for the certificate, as name or name@version. It cannot be combined with fields that the profile defines."`
 }
 
 type subordinateInput struct {
@@ -78,8 +78,8 @@ type importInput struct {
 type importAnswer struct {
 	ImportedIssuers []string          `json:"imported_issuers" doc:"Ids of issuers that are new or got their certificate."`
 	ImportedKeys    []string          `json:"imported_keys" doc:"Ids of keys that are new."`
-	ExistingIssuers []string          `json:"existing_issuers" doc:"Ids of issuers that were there."`
-	ExistingKeys    []string          `json:"existing_keys" doc:"Ids of keys that were there."`
+	ExistingIssuers []string          `json:"existing_issuers" doc:"Ids of issuers that existed already."`
+	ExistingKeys    []string          `json:"existing_keys" doc:"Ids of keys that existed already."`
 	Mapping         map[string]string `json:"mapping" doc:"Id of the key of each issuer in the bundle, empty for those without."`
 }
 

@@ -28,7 +28,7 @@ type tokenName struct {
 
 // tokenSettings is what an operator declares of a token.
 type tokenSettings struct {
-	Module      string `json:"module" doc:"Path of the PKCS#11 library; it must be in the allow-list of the plugin." max:"4096"`
+	Module      string `json:"module" doc:"Path of the PKCS#11 library. It must be on the plugin's allow-list (PKI_PKCS11_MODULES)." max:"4096"`
 	TokenLabel  string `json:"token_label" doc:"Label of the token (CKA_LABEL in CK_TOKEN_INFO). Exclusive with token_serial." max:"32"`
 	TokenSerial string `json:"token_serial" doc:"Serial number of the token. Exclusive with token_label." max:"16"`
 	PIN         string `json:"pin" kind:"secret" doc:"User PIN of the token. When it is not given, the earlier one stays." max:"256"`
@@ -41,7 +41,7 @@ type tokenInput struct {
 }
 
 type tokenStatus struct {
-	Reachable    bool     `json:"reachable" doc:"Whether the token answered."`
+	Reachable    bool     `json:"reachable" doc:"Whether the token responded."`
 	PINLatched   bool     `json:"pin_latched" doc:"Whether a wrong PIN was seen: no login is tried until the token is written again."`
 	Label        string   `json:"label" doc:"Label that the token reports."`
 	Serial       string   `json:"serial" doc:"Serial number that the token reports."`
@@ -49,8 +49,8 @@ type tokenStatus struct {
 	Model        string   `json:"model" doc:"Model that the token reports."`
 	Firmware     string   `json:"firmware" doc:"Firmware version that the token reports."`
 	Mechanisms   []string `json:"mechanisms" doc:"Mechanisms of the token, by their PKCS#11 names."`
-	LastError    string   `json:"last_error" doc:"The last failure of the token, empty when there was none."`
-	LastErrorAt  string   `json:"last_error_at" doc:"When that was, RFC 3339; empty when there was none."`
+	LastError    string   `json:"last_error" doc:"Last error of the token, or empty."`
+	LastErrorAt  string   `json:"last_error_at" doc:"Time of the last error, RFC 3339, or empty."`
 }
 
 func (m *mount) tokenPaths() []*framework.Path {

@@ -31,13 +31,13 @@ type certificateAsk struct {
 	OtherSANs         []string          `json:"other_sans" doc:"Other names, each as OID;UTF8:value."`
 	UserIDs           []string          `json:"user_ids" doc:"User ids in the subject."`
 	SerialNumber      string            `json:"serial_number" max:"1024" doc:"serialNumber attribute of the subject; not that of the certificate."`
-	TTL               int64             `json:"ttl" kind:"duration" doc:"Lifetime; 0 takes that of role and profile."`
-	NotAfter          string            `json:"not_after" max:"64" doc:"End of validity as an RFC 3339 time; exclusive with ttl."`
-	ExcludeCNFromSANs bool              `json:"exclude_cn_from_sans" doc:"Whether the common name is left out of the alternative names; it is checked all the same."`
-	KeyType           string            `json:"key_type" enum:"rsa|ec|ed25519" doc:"Type of the key that the engine generates; empty takes that of role and profile."`
-	KeyBits           int               `json:"key_bits" min:"0" max:"8192" doc:"Size of that key in bits; 0 takes that of role and profile."`
-	Owner             string            `json:"owner" max:"255" doc:"Who answers for the certificate; empty takes the role's owner."`
-	Contacts          []string          `json:"contacts" items:"16" max:"255" doc:"Whom to tell about the certificate."`
+	TTL               int64             `json:"ttl" kind:"duration" doc:"Lifetime. With 0, it is that of role and profile."`
+	NotAfter          string            `json:"not_after" max:"64" doc:"Expiry, RFC 3339; cannot be combined with ttl."`
+	ExcludeCNFromSANs bool              `json:"exclude_cn_from_sans" doc:"Whether the common name is omitted from the subject alternative names. It is checked in any case."`
+	KeyType           string            `json:"key_type" enum:"rsa|ec|ed25519" doc:"Type of the key that the engine generates. If empty, it is that of role and profile."`
+	KeyBits           int               `json:"key_bits" min:"0" max:"8192" doc:"Size of that key in bits. With 0, it is that of role and profile."`
+	Owner             string            `json:"owner" max:"255" doc:"Owner of the certificate. If empty, it is the role's owner."`
+	Contacts          []string          `json:"contacts" items:"16" max:"255" doc:"Contacts for the certificate."`
 	Metadata          map[string]string `json:"metadata" items:"64" max:"1024" doc:"Anything worth remembering (key=value)."`
 	Replaces          string            `json:"replaces" max:"64" doc:"Serial number of the certificate that this one succeeds."`
 }
@@ -45,7 +45,7 @@ type certificateAsk struct {
 // answerForm is how a request wants its answer.
 type answerForm struct {
 	Format      string `json:"format" enum:"pem|der|pem_bundle" default:"pem" doc:"Form of certificates and key: pem, der (base64), or pem_bundle with key and chain in certificate."`
-	KeyFormat   string `json:"private_key_format" enum:"der|pem|pkcs8" default:"der" doc:"Form of the private key: PKCS#1 or SEC 1 (der or pem, which say the same), or pkcs8."`
+	KeyFormat   string `json:"private_key_format" enum:"der|pem|pkcs8" default:"der" doc:"Format of the private key: der or pem for PKCS#1 or SEC 1, or pkcs8."`
 	RemoveRoots bool   `json:"remove_roots_from_chain" doc:"Whether self-signed certificates are left out of ca_chain."`
 }
 
@@ -100,8 +100,8 @@ type certificateAnswer struct {
 	Chain       []string `json:"ca_chain,omitempty" doc:"Certificates from the issuer up to the root, as far as they are known; absent when empty."`
 	Serial      string   `json:"serial_number" doc:"Serial number, lower-case hexadecimal with colons."`
 	AuthorityID string   `json:"authority_key_id" doc:"Key identifier of the issuer, hexadecimal with colons."`
-	Expiration  int64    `json:"expiration" doc:"End of validity, seconds since 1970."`
-	PrivateKey  string   `json:"private_key,omitempty" doc:"The private key, when the engine made it: it is returned once and kept nowhere."`
+	Expiration  int64    `json:"expiration" doc:"Expiry, seconds since 1970."`
+	PrivateKey  string   `json:"private_key,omitempty" doc:"The private key, if the engine generated it. It is returned once and not stored."`
 	PrivateType string   `json:"private_key_type,omitempty" doc:"rsa, ec or ed25519."`
 	Profile     string   `json:"profile,omitempty" doc:"Profile version under which the certificate was issued."`
 	IssuerID    string   `json:"issuer_id" doc:"Id of the issuer."`

@@ -39,7 +39,7 @@ type issuerRow struct {
 	Name    string `json:"issuer_name" doc:"Name of the issuer."`
 	Default bool   `json:"is_default" doc:"Whether this is the default issuer."`
 	Serial  string `json:"serial_number" doc:"Serial number of its certificate."`
-	KeyID   string `json:"key_id" doc:"Id of its key, empty when the key is not here."`
+	KeyID   string `json:"key_id" doc:"Id of its key, empty if the mount does not have the key."`
 	State   string `json:"state" doc:"active, retiring, retired, revoked or external."`
 }
 
@@ -49,15 +49,15 @@ type issuerAnswer struct {
 	ID                  string   `json:"issuer_id" doc:"Id of the issuer."`
 	Name                string   `json:"issuer_name" doc:"Name of the issuer."`
 	State               string   `json:"state" doc:"pending, active, retiring, retired, revoked or external."`
-	KeyID               string   `json:"key_id" doc:"Id of its key, empty when the key is not here."`
+	KeyID               string   `json:"key_id" doc:"Id of its key, empty if the mount does not have the key."`
 	Certificate         string   `json:"certificate" doc:"The certificate in PEM, empty while pending."`
 	CSR                 string   `json:"csr,omitempty" doc:"The request in PEM, while pending."`
 	Serial              string   `json:"serial_number" doc:"Serial number of the certificate."`
 	Chain               []string `json:"ca_chain" doc:"Certificates from this issuer up to the root, as far as they are known."`
-	ManualChain         []string `json:"manual_chain" doc:"References that make up the chain when it is not found by signatures."`
+	ManualChain         []string `json:"manual_chain" doc:"References of the issuers of the chain, if set by hand."`
 	LeafNotAfter        string   `json:"leaf_not_after_behavior" doc:"err or truncate."`
-	Usage               string   `json:"usage" doc:"What the issuer may be used for, separated by commas."`
-	RevocationAlgorithm string   `json:"revocation_signature_algorithm" doc:"Signature algorithm of CRLs and OCSP answers; empty: the one that suits the key."`
+	Usage               string   `json:"usage" doc:"Permitted uses of the issuer, separated by commas."`
+	RevocationAlgorithm string   `json:"revocation_signature_algorithm" doc:"Signature algorithm of CRLs and OCSP responses. If empty, the engine chooses it by the key."`
 	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate."`
 	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the issuer's CRL."`
 	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of the issuer's delta CRL."`
@@ -67,8 +67,8 @@ type issuerAnswer struct {
 	Revoked             bool     `json:"revoked" doc:"Whether the issuer is revoked."`
 	RevocationTime      int64    `json:"revocation_time,omitempty" doc:"When it was revoked, seconds since 1970."`
 	RevocationRFC3339   string   `json:"revocation_time_rfc3339,omitempty" doc:"When it was revoked, RFC 3339."`
-	CRLNextUpdate       string   `json:"crl_next_update,omitempty" doc:"When its complete CRL ends, RFC 3339."`
-	CRLAlarm            string   `json:"crl_alarm,omitempty" doc:"What is wrong with its CRL: it has ended or its renewal is overdue."`
+	CRLNextUpdate       string   `json:"crl_next_update,omitempty" doc:"nextUpdate of its complete CRL, RFC 3339."`
+	CRLAlarm            string   `json:"crl_alarm,omitempty" doc:"Problem of its CRL: it has expired, or its rebuild is overdue. Empty if there is none."`
 }
 
 // publicIssuer is what anyone may know of an issuer: its path needs no token.

@@ -44,13 +44,13 @@ type keyAnswer struct {
 	SubjectKeyID string       `json:"subject_key_id" doc:"Key identifier that certificates of this key carry (RFC 7093 section 2 method 1), hexadecimal with colons."`
 	TokenName    string       `json:"managed_key_name,omitempty" doc:"Token that holds the key; absent for keys in storage."`
 	TokenKeyID   string       `json:"managed_key_id,omitempty" doc:"CKA_ID of the key in its token, hexadecimal with colons."`
-	Evidence     *keyEvidence `json:"evidence,omitempty" doc:"What the token said about the private key when it was made: a statement of its library, not a proof."`
-	PrivateKey   string       `json:"private_key,omitempty" doc:"Private key, PKCS#8 PEM; only in the answer of keys/generate/exported."`
+	Evidence     *keyEvidence `json:"evidence,omitempty" doc:"Attributes of the private key as the token reported them when it generated the key. They are statements of its library, not proofs."`
+	PrivateKey   string       `json:"private_key,omitempty" doc:"Private key, PKCS#8 PEM; only in the response of keys/generate/exported."`
 }
 
 // keyEvidence is hsm.Evidence with its documentation.
 type keyEvidence struct {
-	Local            bool `json:"local" doc:"CKA_LOCAL: the token made the key."`
+	Local            bool `json:"local" doc:"CKA_LOCAL: the token generated the key."`
 	AlwaysSensitive  bool `json:"always_sensitive" doc:"CKA_ALWAYS_SENSITIVE."`
 	NeverExtractable bool `json:"never_extractable" doc:"CKA_NEVER_EXTRACTABLE."`
 	Sensitive        bool `json:"sensitive" doc:"CKA_SENSITIVE."`
@@ -75,7 +75,7 @@ type keyConfig struct {
 }
 
 type keyConfigAnswer struct {
-	Default string `json:"default" doc:"Id of the default key, empty when there is none."`
+	Default string `json:"default" doc:"Id of the default key, or empty."`
 }
 
 func (m *mount) keyPaths() []*framework.Path {

@@ -40,7 +40,7 @@ type publisherReport struct {
 }
 
 type publisherStatus struct {
-	Items []publisher.Result `json:"items" doc:"What edges reported last, by edge, issuer and list."`
+	Items []publisher.Result `json:"items" doc:"Last reports of the edges, by edge, issuer and object."`
 }
 
 func (m *mount) publisherPaths() []*framework.Path {

@@ -16,7 +16,7 @@ type requestBody struct {
 	caForm
 	Name                string   `json:"issuer_name" kind:"name" doc:"Name of the issuer to be."`
 	Profile             string   `json:"profile" doc:"Profile, of kind subca, that the certificate shall conform to, as name or name@version." max:"160"`
-	AddBasicConstraints bool     `json:"add_basic_constraints" doc:"Whether the request asks for CA:TRUE, for CAs above that need it."`
+	AddBasicConstraints bool     `json:"add_basic_constraints" doc:"Whether the CSR asks for CA:TRUE, for parent CAs that require it."`
 	KeyUsage            []string `json:"key_usage" doc:"Key usages that the request asks for; empty for none."`
 	SignatureBits       int      `json:"signature_bits" enum:"0|256|384|512" default:"0" doc:"Bits of the SHA-2 hash with which an RSA key signs the request; 0 for 256."`
 	signersChoice
@@ -59,7 +59,7 @@ type requestAnswer struct {
 	KeyName  string `json:"key_name" doc:"Name of the key."`
 	IssuerID string `json:"issuer_id" doc:"Id of the pending issuer."`
 	KeyHash  string `json:"key_sha256" doc:"SHA-256 of the SubjectPublicKeyInfo, hexadecimal with colons; compare it where the request is signed."`
-	State    string `json:"state" doc:"pending: the certificate is not there yet."`
+	State    string `json:"state" doc:"pending: the issuer has no certificate yet."`
 }
 
 func (m *mount) requestCA(ctx context.Context, call *schema.Call, in requestInput) (requestAnswer, error) {

@@ -118,14 +118,14 @@ func (m *mount) deleteRole(ctx context.Context, _ *schema.Call, in roleName) (sc
 type simulateInput struct {
 	roleName
 	certificateAsk
-	CSR string `json:"csr" kind:"pem" max:"65536" doc:"Certificate request in PEM; without it the request is taken as issue does."`
+	CSR string `json:"csr" kind:"pem" max:"65536" doc:"CSR in PEM. Without it, the request is handled as by issue."`
 }
 
 type simulateFinding struct {
 	Rule     string `json:"rule" doc:"Name of the lint rule."`
 	Severity string `json:"severity" doc:"notice, warning, error or fatal."`
 	Citation string `json:"citation" doc:"Where the rule comes from."`
-	Detail   string `json:"detail" doc:"What violates it."`
+	Detail   string `json:"detail" doc:"Description of the violation."`
 }
 
 type simulateAnswer struct {
@@ -137,7 +137,7 @@ type simulateAnswer struct {
 	Emails       []string          `json:"email_addresses" doc:"E-mail addresses."`
 	URIs         []string          `json:"uris" doc:"URIs."`
 	NotBefore    string            `json:"not_before" doc:"Begin of validity, RFC 3339."`
-	NotAfter     string            `json:"not_after" doc:"End of validity, RFC 3339."`
+	NotAfter     string            `json:"not_after" doc:"Expiry, RFC 3339."`
 	KeyAlgorithm string            `json:"key_algorithm" doc:"Algorithm of the certified key, such as ec-256."`
 	Signature    string            `json:"signature_algorithm" doc:"Algorithm of the signature."`
 	Findings     []simulateFinding `json:"lints" doc:"Lint rules that the certificate violates and the profile tolerates."`

@@ -38,30 +38,30 @@ func (m *mount) tidyPaths() []*framework.Path {
 type tidyAnswer struct {
 	State   string `json:"state" doc:"Inactive, Running, Cancelling, Cancelled, Finished or Error."`
 	Error   string `json:"error,omitempty" doc:"Why the run failed."`
-	Message string `json:"message,omitempty" doc:"What the run is doing."`
+	Message string `json:"message,omitempty" doc:"Current step of the run."`
 	tidyTimes
 	tidy.Task
 	tidyCounts
-	Warnings []string `json:"warnings" doc:"What the run left alone, and why."`
+	Warnings []string `json:"warnings" doc:"Entries that the run skipped, with the reason."`
 	Mount    string   `json:"internal_backend_uuid" doc:"UUID of the mount."`
 }
 
 type tidyTimes struct {
 	Started  string `json:"time_started,omitempty" doc:"When the run began, RFC 3339."`
 	Finished string `json:"time_finished,omitempty" doc:"When the run ended, RFC 3339."`
-	LastAuto string `json:"last_auto_tidy_finished" doc:"When the last run that started by itself ended, RFC 3339; the year 1 for never."`
+	LastAuto string `json:"last_auto_tidy_finished" doc:"When the last automatic run finished, RFC 3339; the year 1 for never."`
 }
 
 type tidyCounts struct {
 	Deleted        int  `json:"cert_store_deleted_count" doc:"Certificates removed that were not revoked."`
 	DeletedRevoked int  `json:"revoked_cert_deleted_count" doc:"Revoked certificates removed."`
 	DeletedIssuers int  `json:"issuer_deleted_count" doc:"Issuers removed."`
-	Current        *int `json:"current_cert_store_count" doc:"Certificates there are, if config/auto-tidy says maintain_stored_certificate_counts."`
-	CurrentRevoked *int `json:"current_revoked_cert_count" doc:"Revoked certificates there are, likewise."`
+	Current        *int `json:"current_cert_store_count" doc:"Number of stored certificates, with maintain_stored_certificate_counts of config/auto-tidy."`
+	CurrentRevoked *int `json:"current_revoked_cert_count" doc:"Number of stored revoked certificates, with the same setting."`
 	MissingIssuer  int  `json:"missing_issuer_cert_count" doc:"Always 0: every certificate names its issuer."`
 	Queue          int  `json:"revocation_queue_deleted_count" doc:"Always 0."`
 	CrossRevoked   int  `json:"cross_revoked_cert_deleted_count" doc:"Always 0."`
-	Metadata       int  `json:"cert_metadata_deleted_count" doc:"Always 0: metadata goes with its certificate."`
+	Metadata       int  `json:"cert_metadata_deleted_count" doc:"Always 0: metadata is removed with its certificate."`
 	Accounts       int  `json:"total_acme_account_count" doc:"Always 0."`
 	RevokedAccount int  `json:"acme_account_revoked_count" doc:"Always 0."`
 	DeletedAccount int  `json:"acme_account_deleted_count" doc:"Always 0."`

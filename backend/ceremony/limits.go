@@ -46,7 +46,7 @@ func oneOrNone(value string) []string {
 // validity. An absent field leaves the preset's value.
 type Limits struct {
 	MaxPathLength           *int     `yaml:"max_path_length" doc:"Number of CA certificates that may follow this one on a path. Root: 1 for two tiers, 2 for three. Issuing CA: 0. Intermediate CA: 1 or more." example:"0"`
-	ExtKeyUsage             []string `yaml:"ext_key_usage" doc:"What certificates below may be used for. Refused for a root." example:"[ServerAuth, ClientAuth]"`
+	ExtKeyUsage             []string `yaml:"ext_key_usage" doc:"Extended key usages that the CA may certify. Refused for a root." example:"[ServerAuth, ClientAuth]"`
 	PolicyIdentifiers       []string `yaml:"policy_identifiers" doc:"Certificate policies, OIDs."`
 	PermittedDNSDomains     []string `yaml:"permitted_dns_domains" doc:"DNS domains that names below must be in." example:"[example.com]"`
 	ExcludedDNSDomains      []string `yaml:"excluded_dns_domains" doc:"DNS domains that names below must not be in."`

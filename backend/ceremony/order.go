@@ -55,7 +55,7 @@ type IssuingOrder struct {
 	Token  TokenOrder `yaml:"token" doc:"The token that holds the root's key."`
 	Key    KeyOrder   `yaml:"key" doc:"The root's key. Absent: it is found by the public key in the root's certificate."`
 	Issuer string     `yaml:"issuer" required:"true" doc:"File with the root's certificate." example:"root.pem"`
-	Tier   string     `yaml:"tier" doc:"issuing for a CA that issues to end entities, intermediate for a CA above issuing CAs. Absent: issuing." example:"issuing"`
+	Tier   string     `yaml:"tier" doc:"issuing for a CA that issues to end entities, intermediate for a parent of issuing CAs. Absent: issuing." example:"issuing"`
 	// RequestKey is the SHA-256 digest of the SubjectPublicKeyInfo that the request must
 	// have.
 	RequestKey string         `yaml:"request_key_sha256" doc:"SHA-256 of the public key (SubjectPublicKeyInfo) that the request must have, in hexadecimal with or without colons. Absent: the value is only shown, compare it yourself."`
@@ -85,7 +85,7 @@ type CRLOrder struct {
 	Key        KeyOrder       `yaml:"key" doc:"The root's key. Absent: it is found by the public key in the root's certificate."`
 	Issuer     string         `yaml:"issuer" required:"true" doc:"File with the root's certificate." example:"root.pem"`
 	Previous   string         `yaml:"previous" doc:"File with the newest CRL of the root, PEM or DER. All its entries stay. Required unless first is true." example:"root-1.crl"`
-	First      bool           `yaml:"first" doc:"Says that the root has never had a CRL."`
+	First      bool           `yaml:"first" doc:"States that the root has never had a CRL."`
 	Number     cert.CRLNumber `yaml:"number" doc:"CRL number, decimal. Absent: one more than the previous one."`
 	NextUpdate Period         `yaml:"next_update" required:"true" doc:"When the next CRL is due at the latest: days or calendar years from now." example:"365d"`
 	Revoked    []Revocation   `yaml:"revoked" doc:"Newly revoked certificates."`
@@ -97,7 +97,7 @@ type Revocation struct {
 	Serial     string    `yaml:"serial" required:"true" doc:"Serial number in hexadecimal." example:"4a:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:00:01"`
 	Date       time.Time `yaml:"date" required:"true" doc:"When it was revoked, RFC 3339." example:"2020-01-01T00:00:00Z"`
 	Reason     string    `yaml:"reason" required:"true" doc:"Reason of RFC 5280 section 5.3.1." example:"cACompromise"`
-	Unrecorded bool      `yaml:"unrecorded" doc:"Says that the root issued the certificate without this record. Without it, a serial number that the record does not know is refused."`
+	Unrecorded bool      `yaml:"unrecorded" doc:"States that the root issued the certificate without this record. Without it, a serial number that is not in the record is refused."`
 }
 
 // CRLOutputs names the files that a CRL ceremony writes.

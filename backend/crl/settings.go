@@ -22,11 +22,11 @@ import (
 type Settings struct {
 	Expiry                    string `json:"expiry" doc:"How long a CRL is valid: the distance from thisUpdate to nextUpdate." default:"72h" kind:"duration-string"`
 	Disable                   bool   `json:"disable" doc:"Publish a signed CRL without entries instead of the revoked certificates." default:"false"`
-	OCSPDisable               bool   `json:"ocsp_disable" doc:"Answer every OCSP request with unauthorized." default:"false"`
-	OCSPExpiry                string `json:"ocsp_expiry" doc:"How long an OCSP response is valid; 0 leaves nextUpdate out and forbids caching." default:"12h" kind:"duration-string"`
+	OCSPDisable               bool   `json:"ocsp_disable" doc:"Respond to every OCSP request with unauthorized." default:"false"`
+	OCSPExpiry                string `json:"ocsp_expiry" doc:"How long an OCSP response is valid. With 0, responses have no nextUpdate and must not be cached." default:"12h" kind:"duration-string"`
 	AutoRebuild               bool   `json:"auto_rebuild" doc:"Renew a CRL when auto_rebuild_grace_period is left of its life, instead of at half of its life." default:"false"`
 	AutoRebuildGracePeriod    string `json:"auto_rebuild_grace_period" doc:"How long before nextUpdate a CRL is renewed when auto_rebuild is set; must be shorter than expiry." default:"12h" kind:"duration-string"`
-	EnableDelta               bool   `json:"enable_delta" doc:"Publish delta CRLs: a revocation is in the next delta, and the complete CRL is made only when it is due or a key was compromised." default:"false"`
+	EnableDelta               bool   `json:"enable_delta" doc:"Publish delta CRLs. The next delta CRL then lists a revocation. The complete CRL is rebuilt only when it is due or a key was compromised." default:"false"`
 	DeltaRebuildInterval      string `json:"delta_rebuild_interval" doc:"How often a delta CRL is built when enable_delta is set; at least a minute. It is valid for twice as long." default:"15m" kind:"duration-string"`
 	CrossClusterRevocation    bool   `json:"cross_cluster_revocation" doc:"Vault Enterprise replication only, so it must be false." default:"false"`
 	UnifiedCRL                bool   `json:"unified_crl" doc:"Vault Enterprise replication only, so it must be false." default:"false"`
@@ -34,7 +34,7 @@ type Settings struct {
 	MaxCRLEntries             int    `json:"max_crl_entries" doc:"Refuse to build a CRL with more entries than this; -1 or 0 means no limit." default:"-1"`
 	RebuildDelay              string `json:"rebuild_delay" doc:"How long after the last build a revocation may wait for the next one; revocations for key compromise never wait." default:"1m" kind:"duration-string"`
 	Shards                    int    `json:"shards" doc:"Into how many shards an issuer's certificates are divided, 1 to 128, where a URL in crl_distribution_points has {{crl_shard}}. Shards of an earlier number are published for as long as certificates name them." default:"1"`
-	KeepAfterExpiry           string `json:"keep_after_expiry" doc:"How long a revoked certificate stays on the CRL after its end, at the least; 0 lets it leave once a CRL issued after its end has shown it." default:"0" kind:"duration-string"`
+	KeepAfterExpiry           string `json:"keep_after_expiry" doc:"How long, at least, the CRL lists a revoked certificate after it has expired. With 0, one CRL issued after the expiry lists it." default:"0" kind:"duration-string"`
 }
 
 // DefaultSettings returns the settings of a mount that never wrote config/crl.

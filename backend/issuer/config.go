@@ -20,7 +20,7 @@ type Defaults struct {
 // otherwise.
 type URLs struct {
 	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate (AIA caIssuers)."`
-	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the CRL; {{crl_shard}} in one stands for the shard that covers the certificate (shards of config/crl)."`
+	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the CRL. {{crl_shard}} is replaced by the shard of the certificate (shards of config/crl)."`
 	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of the delta CRL (freshestCRL), for certificates that name the complete CRL; needs enable_delta in config/crl."`
 	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder (AIA ocsp)."`
 	EnableTemplating    bool     `json:"enable_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}}, {{cluster_aia_path}} and, in crl_distribution_points, {{crl_shard}} are replaced when a certificate is issued."`

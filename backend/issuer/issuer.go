@@ -61,12 +61,12 @@ var allowed = map[State][]Usage{
 // issuer/:ref, names and meanings as in the built-in engine.
 type Settings struct {
 	Name                string   `json:"issuer_name" doc:"Name of the issuer, unique in the mount; usable wherever an issuer is referred to."`
-	LeafNotAfter        string   `json:"leaf_not_after_behavior" default:"err" enum:"err|truncate" doc:"What happens when a certificate would outlive its issuer: err refuses the request, truncate ends the certificate with the issuer."`
-	ManualChain         []string `json:"manual_chain" doc:"References of the issuers that make up the chain, starting with this one; empty: the chain is found by signatures."`
-	Usage               []string `json:"usage" default:"read-only,issuing-certificates,crl-signing,ocsp-signing" enum:"read-only|issuing-certificates|crl-signing|ocsp-signing" doc:"What the issuer may be used for."`
-	RevocationAlgorithm string   `json:"revocation_signature_algorithm" doc:"Signature algorithm of CRLs and OCSP answers, such as SHA256WithRSA or ECDSAWithSHA384; empty: the one that suits the key."`
+	LeafNotAfter        string   `json:"leaf_not_after_behavior" default:"err" enum:"err|truncate" doc:"Handling of a certificate that would expire after its issuer: err refuses the request, truncate shortens the certificate."`
+	ManualChain         []string `json:"manual_chain" doc:"References of the issuers of the chain, starting with this one. If empty, the engine builds the chain by signatures."`
+	Usage               []string `json:"usage" default:"read-only,issuing-certificates,crl-signing,ocsp-signing" enum:"read-only|issuing-certificates|crl-signing|ocsp-signing" doc:"Permitted uses of the issuer."`
+	RevocationAlgorithm string   `json:"revocation_signature_algorithm" doc:"Signature algorithm of CRLs and OCSP responses, such as SHA256WithRSA or ECDSAWithSHA384. If empty, the engine chooses it by the key."`
 	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate (AIA caIssuers), instead of those of config/urls."`
-	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the issuer's CRL, instead of those of config/urls; {{crl_shard}} in one stands for the shard that covers the certificate."`
+	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the issuer's CRL, instead of those of config/urls. {{crl_shard}} is replaced by the shard of the certificate."`
 	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of the issuer's delta CRL, instead of those of config/urls."`
 	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder (AIA ocsp), instead of those of config/urls."`
 	EnableAIATemplating bool     `json:"enable_aia_url_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}}, {{cluster_aia_path}} and {{crl_shard}} in this issuer's URLs are replaced when a certificate is issued."`

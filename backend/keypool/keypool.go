@@ -22,9 +22,9 @@ import (
 // Settings are config/keypool: how many keys of each size are kept ready. A size is
 // filled only after a key of it was asked for, so a mount without RSA costs nothing.
 type Settings struct {
-	RSA2048 int `json:"rsa_2048" default:"32" min:"0" max:"1024" doc:"RSA-2048 keys to keep ready once one was asked for; 0 makes each key when it is asked for."`
-	RSA3072 int `json:"rsa_3072" default:"8" min:"0" max:"256" doc:"RSA-3072 keys to keep ready once one was asked for; 0 makes each key when it is asked for."`
-	RSA4096 int `json:"rsa_4096" default:"4" min:"0" max:"128" doc:"RSA-4096 keys to keep ready once one was asked for; 0 makes each key when it is asked for."`
+	RSA2048 int `json:"rsa_2048" default:"32" min:"0" max:"1024" doc:"Number of RSA-2048 keys to generate in advance, after the first request for one. With 0, each key is generated on request."`
+	RSA3072 int `json:"rsa_3072" default:"8" min:"0" max:"256" doc:"Number of RSA-3072 keys to generate in advance, after the first request for one. With 0, each key is generated on request."`
+	RSA4096 int `json:"rsa_4096" default:"4" min:"0" max:"128" doc:"Number of RSA-4096 keys to generate in advance, after the first request for one. With 0, each key is generated on request."`
 }
 
 // DefaultSettings returns the settings of a mount that was never told otherwise.

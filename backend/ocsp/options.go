@@ -12,12 +12,12 @@ import (
 // Options are config/ocsp. What the built-in engine has too, ocsp_expiry and
 // ocsp_disable, stays in config/crl.
 type Options struct {
-	NeverIssued       string `json:"never_issued" default:"unknown" enum:"unknown|revoked|unauthorized" doc:"Answer for serial numbers that were never issued: unknown; revoked, for clients that take unknown for good (RFC 6960 section 2.2); or unauthorized without a signature."`
-	AllowCADirect     bool   `json:"allow_ca_direct" default:"false" doc:"Let the CA's own key sign answers while no delegated responder certificate can be had. Each answer that is not kept then uses the CA key, in a token too."`
+	NeverIssued       string `json:"never_issued" default:"unknown" enum:"unknown|revoked|unauthorized" doc:"Response for serial numbers that were never issued: unknown; revoked, for clients that treat unknown like good (RFC 6960 section 2.2); or unauthorized, which is not signed."`
+	AllowCADirect     bool   `json:"allow_ca_direct" default:"false" doc:"Let the CA's own key sign responses while there is no delegated responder certificate. Each response that is not cached then uses the CA's key, also in a token."`
 	ResponderValidity int64  `json:"responder_validity" default:"336h" kind:"duration" doc:"How long the certificates of delegated responders are valid, 1h to 90 days; they are replaced at two thirds of it."`
-	Nonce             bool   `json:"nonce" default:"true" doc:"Repeat the nonce of a request (RFC 9654). Without, requests with a nonce get an answer that others get too."`
-	SHA1              bool   `json:"sha1" default:"true" doc:"Answer requests that name the issuer by SHA-1, as most clients do; it protects nothing here."`
-	ArchiveCutoff     int64  `json:"archive_cutoff" default:"0" kind:"duration" doc:"How long after their end certificates are still answered for, which answers then say (RFC 6960 section 4.4.4); 0: they do not. Records must be kept that long: see config/auto-tidy."`
+	Nonce             bool   `json:"nonce" default:"true" doc:"Repeat the nonce of a request in the response (RFC 9654). With false, responses have no nonce and can be cached."`
+	SHA1              bool   `json:"sha1" default:"true" doc:"Accept requests that name the issuer by SHA-1, as most clients do. The hash has no security function here."`
+	ArchiveCutoff     int64  `json:"archive_cutoff" default:"0" kind:"duration" doc:"archiveCutoff (RFC 6960 section 4.4.4): how long responses cover expired certificates. With 0, responses do not state it. Keep records for at least this time: see safety_buffer of config/auto-tidy."`
 }
 
 // DefaultOptions returns the options of a mount that never wrote config/ocsp.

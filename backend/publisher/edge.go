@@ -10,9 +10,9 @@ import (
 
 // Edge is config/edge: what every edge of the mount does alike.
 type Edge struct {
-	Organization   string   `json:"organization" max:"256" doc:"Who runs the CAs, as the repository page shows it."`
+	Organization   string   `json:"organization" max:"256" doc:"Organization that operates the CAs, for the repository page."`
 	Documents      []string `json:"documents" items:"50" blank:"refuse" doc:"CP, CPS and other documents of the repository page, each as TITLE|URL."`
-	StalenessLimit int64    `json:"staleness_limit" kind:"duration" default:"24h" doc:"How long an edge that cannot reach the mount signs new OCSP answers from what it knows, 1m to 30 days."`
+	StalenessLimit int64    `json:"staleness_limit" kind:"duration" default:"24h" doc:"How long an edge that cannot reach the mount signs new OCSP responses from its data, 1m to 30 days."`
 }
 
 // DefaultEdge returns config/edge of a mount that never wrote it.

@@ -31,13 +31,13 @@ const (
 type Settings struct {
 	Type                   string   `json:"type" enum:"http-put|ldap|file" doc:"How to publish: HTTP PUT, an LDAP directory, or files of the edge's machine."`
 	Issuers                []string `json:"issuers" items:"100" blank:"refuse" doc:"Ids or names of the issuers to publish for; empty: all."`
-	Publish                []string `json:"publish" items:"4" blank:"refuse" default:"complete,delta,shards,certificate" enum:"complete|delta|shards|certificate" doc:"What to publish of each issuer."`
-	URL                    string   `json:"url" max:"2048" doc:"Types http-put and ldap: where to. The path of an http or https URL may hold {{issuer_id}}, {{issuer_name}} and {{list}}. Without user or password."`
-	Path                   string   `json:"path" max:"1024" doc:"Type file: absolute path on the edge's machine, which may hold {{issuer_id}}, {{issuer_name}} and {{list}}. The edge's own configuration must allow the directory."`
-	BaseDN                 string   `json:"base_dn" max:"1024" doc:"Type ldap: the entry to write to, which may hold {{issuer_id}}, {{issuer_name}} and {{list}}; it must hold {{list}} where shards are published, since an entry has room for one list."`
-	StartTLS               bool     `json:"start_tls" default:"false" doc:"Type ldap: ask for TLS on an ldap URL."`
-	CRLAttribute           string   `json:"crl_attribute" max:"128" doc:"Type ldap: attribute for complete lists; empty: certificateRevocationList;binary."`
-	DeltaCRLAttribute      string   `json:"delta_crl_attribute" max:"128" doc:"Type ldap: attribute for delta lists; empty: deltaRevocationList;binary."`
+	Publish                []string `json:"publish" items:"4" blank:"refuse" default:"complete,delta,shards,certificate" enum:"complete|delta|shards|certificate" doc:"Objects of each issuer to publish."`
+	URL                    string   `json:"url" max:"2048" doc:"Types http-put and ldap: URL of the target, without user or password. The path of an http or https URL may contain {{issuer_id}}, {{issuer_name}} and {{list}}."`
+	Path                   string   `json:"path" max:"1024" doc:"Type file: absolute path on the edge's machine. It may contain {{issuer_id}}, {{issuer_name}} and {{list}}. The edge's configuration must allow the directory."`
+	BaseDN                 string   `json:"base_dn" max:"1024" doc:"Type ldap: DN of the entry. It may contain {{issuer_id}}, {{issuer_name}} and {{list}}. It must contain {{list}} if shards are published, because an entry holds one CRL."`
+	StartTLS               bool     `json:"start_tls" default:"false" doc:"Type ldap: use StartTLS with an ldap URL."`
+	CRLAttribute           string   `json:"crl_attribute" max:"128" doc:"Type ldap: attribute for complete CRLs. If empty: certificateRevocationList;binary."`
+	DeltaCRLAttribute      string   `json:"delta_crl_attribute" max:"128" doc:"Type ldap: attribute for delta CRLs. If empty: deltaRevocationList;binary."`
 	CACertificateAttribute string   `json:"ca_certificate_attribute" max:"128" doc:"Type ldap: attribute for CA certificates; empty: cACertificate;binary."`
 	CACertificates         string   `json:"ca_certificates" kind:"pem" max:"65536" doc:"Certificates in PEM that the server's certificate must chain to; empty: those of the edge's system."`
 	Credential             string   `json:"credential" max:"128" doc:"Name of a credential in the edge's own configuration; empty: none. Secrets never pass through the mount."`

@@ -12,18 +12,18 @@ import (
 // Task says what one run removes: the built-in engine's fields, with its defaults.
 // Those of what this engine does not have accept only what is true here.
 type Task struct {
-	CertStore                bool   `json:"tidy_cert_store" default:"false" doc:"Remove certificates that ended longer ago than safety_buffer and were not revoked."`
-	RevokedCerts             bool   `json:"tidy_revoked_certs" alias:"tidy_revocation_list" default:"false" doc:"Remove revoked certificates that ended longer ago than safety_buffer, once they were on a CRL issued after their end."`
-	ExpiredIssuers           bool   `json:"tidy_expired_issuers" default:"false" doc:"Remove issuers that ended longer ago than issuer_safety_buffer, but not the default one, and what is left of issuers that are gone. Keys stay."`
+	CertStore                bool   `json:"tidy_cert_store" default:"false" doc:"Remove certificates that expired more than safety_buffer ago and were not revoked."`
+	RevokedCerts             bool   `json:"tidy_revoked_certs" alias:"tidy_revocation_list" default:"false" doc:"Remove revoked certificates that expired more than safety_buffer ago, after a CRL issued after their expiry listed them."`
+	ExpiredIssuers           bool   `json:"tidy_expired_issuers" default:"false" doc:"Remove issuers that expired more than issuer_safety_buffer ago, except the default issuer, and remainders of deleted issuers. Keys are not removed."`
 	IssuerAssociations       bool   `json:"tidy_revoked_cert_issuer_associations" default:"false" doc:"Must be false: every certificate names its issuer from the start."`
 	MoveLegacyCABundle       bool   `json:"tidy_move_legacy_ca_bundle" default:"false" doc:"Must be false: there is no bundle of older releases."`
 	ACME                     bool   `json:"tidy_acme" default:"false" doc:"Must be false: there are no ACME accounts yet."`
 	RevocationQueue          bool   `json:"tidy_revocation_queue" default:"false" doc:"Must be false: it needs the replication of Vault Enterprise."`
 	CrossClusterRevokedCerts bool   `json:"tidy_cross_cluster_revoked_certs" default:"false" doc:"Must be false: it needs the replication of Vault Enterprise."`
-	CertMetadata             bool   `json:"tidy_cert_metadata" default:"false" doc:"Must be false: metadata goes with its certificate."`
+	CertMetadata             bool   `json:"tidy_cert_metadata" default:"false" doc:"Must be false: metadata is removed with its certificate."`
 	CMPv2NonceStore          bool   `json:"tidy_cmpv2_nonce_store" default:"false" doc:"Must be false: there is no CMP."`
-	SafetyBuffer             int64  `json:"safety_buffer" kind:"duration" default:"72h" doc:"How long a certificate is kept after its end; at least a second."`
-	IssuerSafetyBuffer       int64  `json:"issuer_safety_buffer" kind:"duration" default:"8760h" doc:"How long an issuer is kept after its end; at least a second."`
+	SafetyBuffer             int64  `json:"safety_buffer" kind:"duration" default:"72h" doc:"How long a certificate is kept after it has expired; at least a second."`
+	IssuerSafetyBuffer       int64  `json:"issuer_safety_buffer" kind:"duration" default:"8760h" doc:"How long an issuer is kept after it has expired; at least a second."`
 	ACMEAccountSafetyBuffer  int64  `json:"acme_account_safety_buffer" kind:"duration" default:"720h" doc:"Must be the default: there are no ACME accounts yet."`
 	RevocationQueueBuffer    int64  `json:"revocation_queue_safety_buffer" kind:"duration" default:"48h" doc:"Must be the default: it needs the replication of Vault Enterprise."`
 	PauseDuration            string `json:"pause_duration" kind:"duration-fine" default:"0s" doc:"How long to wait between two records, so that other requests have their turn; at most an hour."`
@@ -109,10 +109,10 @@ func (t *Task) pause() (time.Duration, error) {
 type Settings struct {
 	Enabled bool `json:"enabled" default:"false" doc:"Whether runs are started by themselves."`
 	Task
-	Interval       int64 `json:"interval_duration" kind:"duration" default:"12h" doc:"How long after the end of a run the next one starts, whoever started the last; at least a minute."`
+	Interval       int64 `json:"interval_duration" kind:"duration" default:"12h" doc:"Time from the end of a run, also of one that was started by hand, to the start of the next; at least a minute."`
 	MinBackoff     int64 `json:"min_startup_backoff_duration" kind:"duration" default:"5m" doc:"How long after the start of the mount a run begins at the earliest; the moment is chosen at random."`
 	MaxBackoff     int64 `json:"max_startup_backoff_duration" kind:"duration" default:"15m" doc:"How long after the start of the mount an overdue run begins at the latest."`
-	MaintainCounts bool  `json:"maintain_stored_certificate_counts" default:"false" doc:"Whether tidy-status says how many certificates there are. They are in memory anyway."`
+	MaintainCounts bool  `json:"maintain_stored_certificate_counts" default:"false" doc:"Whether tidy-status reports the number of certificates."`
 	PublishMetrics bool  `json:"publish_stored_certificate_count_metrics" default:"false" doc:"Must be false: a plugin cannot publish to Vault's telemetry."`
 }
 

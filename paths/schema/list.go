@@ -31,7 +31,7 @@ type Keys struct {
 // KeyInfo is the answer of a list with details of each name.
 type KeyInfo[T any] struct {
 	Keys []string     `json:"keys" doc:"The names, sorted."`
-	Info map[string]T `json:"key_info" doc:"What is known of each, by name."`
+	Info map[string]T `json:"key_info" doc:"Details of each, by name."`
 }
 
 // NewKeyInfo returns the part of sorted names that the page asks for, with their
