@@ -279,6 +279,7 @@ func (m *mount) importCA(ctx context.Context, call *schema.Call, request issuer.
 	if err != nil {
 		return importAnswer{}, err
 	}
+	warn(call, result.Warnings)
 	m.publish(ctx, call, result.ImportedIssuers)
 	return importAnswer{
 		ImportedIssuers: result.ImportedIssuers, ImportedKeys: result.ImportedKeys,

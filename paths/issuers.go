@@ -86,7 +86,7 @@ func (m *mount) issuerPaths() []*framework.Path {
 			schema.List("List the ids of the issuers that have a certificate, or of those in one state.", m.listIssuers)),
 		schema.Path(named, "Read, change or delete an issuer.", issuerHelp,
 			schema.Read("Read an issuer.", m.readIssuer),
-			schema.Write("Replace the settings of an issuer.", m.writeIssuer),
+			schema.Write("Replace the settings of an issuer; without issuer_name its name stays.", m.writeIssuer),
 			schema.Patch("Change some settings of an issuer.", m.patchIssuer),
 			schema.Delete("Delete an issuer; its key stays.", m.deleteIssuer)),
 		schema.Path(named+"/json", "Read the certificate of an issuer.", issuerHelp,
@@ -153,8 +153,23 @@ func (m *mount) readIssuer(ctx context.Context, _ *schema.Call, in issuerRef) (i
 	return answer, err
 }
 
-func (m *mount) writeIssuer(ctx context.Context, _ *schema.Call, in issuerInput) (issuerAnswer, error) {
-	i, err := m.engine.Issuers.Update(ctx, in.Ref, in.Settings)
+// writeIssuer replaces all settings but a name that is not given: URLs in certificates
+// that live name the issuer by it. The default of usage is what the certificate allows.
+func (m *mount) writeIssuer(ctx context.Context, call *schema.Call, in issuerInput) (issuerAnswer, error) {
+	i, err := m.engine.Issuers.Get(ctx, in.Ref)
+	if err != nil {
+		return issuerAnswer{}, err
+	}
+	if !call.Given.Has("usage") {
+		in.Usage = issuer.UsageFor(i.Certificate(), in.Usage)
+	}
+	i, err = m.engine.Issuers.Amend(ctx, in.Ref, func(stored *issuer.Settings) error {
+		if !call.Given.Has("issuer_name") {
+			in.Name = stored.Name
+		}
+		*stored = in.Settings
+		return nil
+	})
 	if err != nil {
 		return issuerAnswer{}, err
 	}

@@ -34,6 +34,10 @@ func readImported(raw []byte, ca *x509.Certificate, now time.Time) (*x509.Revoca
 	if err := CheckForeign(list, ca); err != nil {
 		return nil, err
 	}
+	if len(list.AuthorityKeyId) > 0 && len(ca.SubjectKeyId) > 0 && !bytes.Equal(list.AuthorityKeyId, ca.SubjectKeyId) {
+		return nil, fault.Field("crl", "has the authorityKeyIdentifier %x, but the issuer has the subjectKeyIdentifier %x: relying parties find no signer for it, have the CRL issued again",
+			list.AuthorityKeyId, ca.SubjectKeyId)
+	}
 	switch {
 	case list.Number == nil || !list.Number.IsInt64() || list.Number.Sign() <= 0:
 		return nil, fault.New(fault.Invalid, "must have a CRL number of at most 63 bits (RFC 5280 section 5.2.3)")

@@ -2,12 +2,15 @@ package issuer
 
 import (
 	"crypto/x509"
+	"encoding/asn1"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
 
 // checkCA refuses a certificate that may not be an issuer here (ca-3).
@@ -18,17 +21,42 @@ func checkCA(c *x509.Certificate, now time.Time) error {
 		return fault.Field("certificate", "%q is not a CA certificate: basicConstraints must say CA:TRUE", subject)
 	case c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0:
 		return fault.Field("certificate", "%q must have keyCertSign among its key usages", subject)
+	case c.NotAfter.Before(c.NotBefore):
+		return fault.Field("certificate", "%q is never valid: its notAfter %s is before its notBefore %s", subject,
+			c.NotAfter.UTC().Format(time.RFC3339), c.NotBefore.UTC().Format(time.RFC3339))
 	case now.After(c.NotAfter):
 		return fault.Field("certificate", "%q expired at %s", subject, c.NotAfter.UTC().Format(time.RFC3339))
-	case len(c.UnhandledCriticalExtensions) > 0:
-		return fault.Field("certificate", "%q has a critical extension that is not known: %s", subject, c.UnhandledCriticalExtensions[0])
+	case len(c.Subject.Names) == 0:
+		return fault.Field("certificate", "a CA certificate must have a subject (RFC 5280 section 4.1.2.6): serial number %s has none", cert.SerialOf(c.SerialNumber))
 	case len(c.SubjectKeyId) == 0:
 		return fault.Field("certificate", "%q has no subjectKeyIdentifier (RFC 5280 section 4.2.1.2)", subject)
+	}
+	for _, oid := range c.UnhandledCriticalExtensions {
+		if !oid.Equal(oidNameConstraints) { // those are checked below
+			return fault.Field("certificate", "%q has a critical extension that is not known: %s", subject, oid)
+		}
+	}
+	if err := sign.CheckConstraints(c); err != nil {
+		return fault.Field("certificate", "%q: %w", subject, err)
 	}
 	if err := cert.CheckKey(c.PublicKey); err != nil {
 		return fault.FieldOf(fault.Invalid, "certificate", "%q: %w", subject, err)
 	}
 	return nil
+}
+
+var oidNameConstraints = asn1.ObjectIdentifier{2, 5, 29, 30}
+
+// signsCRLs reports whether the key usage of a CA certificate lets it sign CRLs (RFC
+// 5280 section 4.2.1.3). Without the extension nothing is restricted.
+func signsCRLs(c *x509.Certificate) bool {
+	return c == nil || c.KeyUsage == 0 || c.KeyUsage&x509.KeyUsageCRLSign != 0
+}
+
+// UsageFor returns of a list of usages those that the key usage of a CA certificate
+// allows; c is nil for an issuer without a certificate.
+func UsageFor(c *x509.Certificate, usage []string) []string {
+	return slices.DeleteFunc(slices.Clone(usage), func(u string) bool { return u == string(CRLSigning) && !signsCRLs(c) })
 }
 
 var nameRule = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?$`)

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
@@ -28,19 +29,39 @@ type ImportRequest struct {
 	Conforms func(profile string, certificate *x509.Certificate) error
 }
 
+// field is what the fields of the bundle is called where it was given.
+func (r ImportRequest) field() string {
+	if r.NeedPending {
+		return "certificate"
+	}
+	return "pem_bundle"
+}
+
 // ImportResult tells what became of a bundle, ids throughout.
 type ImportResult struct {
 	ImportedIssuers, ExistingIssuers []string
 	ImportedKeys, ExistingKeys       []string
 	Mapping                          map[string]string // issuer id -> key id, "" without a key
+	// Warnings say what the import leaves to be done.
+	Warnings []string
 }
 
 // plan is an import that passed every check and has written nothing yet.
 type plan struct {
-	records  []*record // to write, parents last
+	records  []*record           // to write
+	added    []*x509.Certificate // those of records, in the same order
 	existing []*record
-	keys     []string // PEM private keys to import
+	keys     []privateKey // to import
 }
+
+// privateKey is a private key of a bundle and the identity of its public key.
+type privateKey struct {
+	text   []byte // PEM
+	public cert.Fingerprint
+}
+
+// maxCertificates is how many certificates one bundle may hold (dos-1).
+const maxCertificates = 100
 
 // Import checks the whole bundle and then stores it, or refuses it as a whole
 // (ca-3): nothing is written before the last check passed.
@@ -60,6 +81,12 @@ func (s *Set) Import(ctx context.Context, request ImportRequest) (ImportResult, 
 		if err := s.checkPlan(ctx, snap, p, certs, request); err != nil {
 			return err
 		}
+		related := s.relate(snap, p, certs)
+		if err := related.check(request); err != nil {
+			s.proofs.forget(snap.lineage)
+			return err
+		}
+		result.Warnings = related.warnings()
 		return s.store(ctx, snap, p, &result)
 	})
 	return result, err
@@ -67,11 +94,11 @@ func (s *Set) Import(ctx context.Context, request ImportRequest) (ImportResult, 
 
 // splitBundle separates certificates from private keys, with caps and key refusal
 // before anything else.
-func splitBundle(request ImportRequest) ([]*x509.Certificate, []string, error) {
+func splitBundle(request ImportRequest) ([]*x509.Certificate, []privateKey, error) {
 	if len(request.PEM) > cert.MaxBundle {
 		return nil, nil, fault.FieldOf(fault.TooLarge, "pem_bundle", "must be at most %d octets", cert.MaxBundle)
 	}
-	var keys []string
+	var keys []privateKey
 	var rest bytes.Buffer
 	blocks := 0
 	for data := request.PEM; ; blocks++ {
@@ -94,7 +121,15 @@ func splitBundle(request ImportRequest) ([]*x509.Certificate, []string, error) {
 		if err := keyring.CheckImport(text); err != nil {
 			return nil, nil, err
 		}
-		keys = append(keys, string(text))
+		key, err := keyring.ParsePrivateKey(text)
+		if err != nil {
+			return nil, nil, err
+		}
+		public, err := cert.KeyFingerprint(key.Public())
+		if err != nil {
+			return nil, nil, err
+		}
+		keys = append(keys, privateKey{text, public})
 	}
 	if blocks != bytes.Count(request.PEM, []byte("-----BEGIN ")) { // pem.Decode passes over what it cannot read
 		return nil, nil, fault.Field("pem_bundle", "holds a damaged PEM block")
@@ -111,6 +146,9 @@ func splitBundle(request ImportRequest) ([]*x509.Certificate, []string, error) {
 	}
 	if len(others) > 0 {
 		return nil, nil, fault.Field("pem_bundle", "holds %s besides certificates", strings.Join(others, ", "))
+	}
+	if len(certs) > maxCertificates {
+		return nil, nil, fault.FieldOf(fault.TooLarge, request.field(), "must hold at most %d certificates, not %d", maxCertificates, len(certs))
 	}
 	return certs, keys, nil
 }
@@ -142,7 +180,7 @@ func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Cert
 	if err != nil {
 		return err
 	}
-	if pending := snap.pendingFor(key); pending != nil {
+	if pending := snap.pendingFor(key); pending != nil && !p.has(pending.ID()) {
 		if pending.Profile != "" && request.Conforms != nil {
 			if err := request.Conforms(pending.Profile, c); err != nil {
 				return fmt.Errorf("checking certificate of pending issuer %s against profile %s: %w", pending.ID(), pending.Profile, err)
@@ -150,15 +188,26 @@ func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Cert
 		}
 		active := pending.record
 		active.State, active.Certificate = Active, c.Raw
-		p.records = append(p.records, &active)
+		active.Settings.Usage = UsageFor(c, active.Settings.Usage)
+		p.add(&active, c)
 		return nil
 	}
 	r := &record{ID: newID(), State: External, Certificate: c.Raw, Settings: DefaultSettings(), CreatedAt: s.Now().Unix()}
 	if key != nil {
 		r.State, r.KeyID = Active, key.ID
 	}
-	p.records = append(p.records, r)
+	r.Settings.Usage = UsageFor(c, r.Settings.Usage)
+	p.add(r, c)
 	return nil
+}
+
+// has reports whether an issuer gets its certificate from this plan already.
+func (p *plan) has(id string) bool {
+	return slices.ContainsFunc(p.records, func(r *record) bool { return r.ID == id })
+}
+
+func (p *plan) add(r *record, c *x509.Certificate) {
+	p.records, p.added = append(p.records, r), append(p.added, c)
 }
 
 // pendingFor returns the newest pending issuer that waits for a certificate of this
@@ -175,8 +224,8 @@ func (n *snapshot) pendingFor(key *keyring.Key) *Issuer {
 
 // checkPlan checks what only the whole bundle shows.
 func (s *Set) checkPlan(ctx context.Context, snap *snapshot, p *plan, certs []*x509.Certificate, request ImportRequest) error {
-	for _, text := range p.keys {
-		if err := s.admitImport(ctx, snap, []byte(text)); err != nil {
+	for _, imported := range p.keys {
+		if err := s.admitImport(ctx, snap, imported.text); err != nil {
 			return err
 		}
 	}
@@ -240,8 +289,8 @@ func (s *Set) admitImport(ctx context.Context, snap *snapshot, text []byte) erro
 // crash in between leaves keys without certificate or a chain without its upper
 // part, both of which the same import completes.
 func (s *Set) store(ctx context.Context, snap *snapshot, p *plan, result *ImportResult) error {
-	for _, text := range p.keys {
-		key, existing, err := s.Ring.Import(ctx, "", []byte(text))
+	for _, imported := range p.keys {
+		key, existing, err := s.Ring.Import(ctx, "", imported.text)
 		if err != nil {
 			return err
 		}

@@ -98,12 +98,15 @@ type record struct {
 // Issuer is an immutable view of one issuer, with its chain.
 type Issuer struct {
 	record
-	cert  *x509.Certificate
-	key   cert.Fingerprint // of its public key, pending or not
-	ended string           // id of the revoked issuer that has the same key, or ""
-	chain []*Issuer        // this one first; up to the root where it is known
-	// within checks drafts against the whole chain; made when the chain is linked.
+	cert    *x509.Certificate
+	key     cert.Fingerprint // of its public key, pending or not
+	ended   string           // id of the revoked issuer that has the same key, or ""
+	node    *node            // nil while pending
+	parents []*Issuer        // all certificates of the CA that signed this one
+	chain   []*Issuer        // for clients: this one first, up to the root where it is known
+	// within checks drafts against the CAs above; usable says why it refuses them all.
 	within sign.Check
+	usable error
 }
 
 // ID returns the issuer's identifier, a UUID.
@@ -153,31 +156,15 @@ func (i *Issuer) Key() cert.Fingerprint { return i.key }
 // mount knows them.
 func (i *Issuer) Chain() []*x509.Certificate { return certificates(i.chain) }
 
-func certificates(chain []*Issuer) []*x509.Certificate {
-	certs := make([]*x509.Certificate, 0, len(chain))
-	for _, link := range chain {
-		certs = append(certs, link.cert)
-	}
-	return certs
-}
-
-// Parent returns the issuer above in the chain, or nil when the mount knows none.
-func (i *Issuer) Parent() *Issuer {
-	if len(i.chain) < 2 {
-		return nil
-	}
-	return i.chain[1]
-}
-
-// WithinChain returns the check that a drafted certificate fits the whole chain:
-// path lengths, key purposes, name constraints and validity (ca-2).
+// WithinChain returns the check that a drafted certificate fits the issuer and all CAs
+// above it: path lengths, key purposes, name constraints and validity (ca-2).
 func (i *Issuer) WithinChain() sign.Check { return i.within }
 
 // May reports whether state and settings let the issuer be used so. The key of a
 // revoked issuer issues no more under any certificate (ca-4).
 func (i *Issuer) May(use Usage) bool {
 	return slices.Contains(i.record.Settings.Usage, string(use)) && slices.Contains(allowed[i.record.State], use) &&
-		(use != Issuing || i.ended == "")
+		(use != Issuing || i.ended == "") && (use != CRLSigning || signsCRLs(i.cert))
 }
 
 // CheckUse is May as an error, Denied, that says why not.
@@ -187,15 +174,12 @@ func (i *Issuer) CheckUse(use Usage) error {
 		return nil
 	case use == Issuing && i.ended != "" && i.ended != i.ID():
 		return fault.New(fault.Denied, "issuer %s (%s) is not usable for %s: it has the key of issuer %s, which was revoked", i.ID(), i.State(), use, i.ended)
+	case use == CRLSigning && !signsCRLs(i.cert):
+		return fault.New(fault.Denied, "issuer %s is not usable for %s: its certificate lacks the key usage cRLSign", i.ID(), use)
 	case !slices.Contains(i.record.Settings.Usage, string(use)):
 		return fault.New(fault.Denied, "issuer %s (%s) is not usable for %s: its usage is %s", i.ID(), i.State(), use, strings.Join(i.record.Settings.Usage, ","))
 	}
 	return fault.New(fault.Denied, "issuer %s (%s) is not usable for %s", i.ID(), i.State(), use)
-}
-
-// SelfIssued reports whether the certificate's issuer is its own subject.
-func (i *Issuer) SelfIssued() bool {
-	return i.cert != nil && slices.Equal(i.cert.RawSubject, i.cert.RawIssuer)
 }
 
 // PermitsProfile reports whether the issuer may issue under the profile name, given

@@ -44,6 +44,7 @@ type Set struct {
 	// the next snapshot before releasing. Readers never take it.
 	mu          sync.Mutex
 	snap        atomic.Pointer[snapshot]
+	proofs      proofs   // used by who holds mu
 	authorities sync.Map // authority cache: authorityKey -> *sign.Authority
 }
 
@@ -52,6 +53,7 @@ type snapshot struct {
 	byID     map[string]*Issuer
 	byName   map[string]*Issuer
 	ordered  []*Issuer                   // by creation, then id
+	lineage  *lineage                    // of those with a certificate, in the same order
 	keys     map[cert.Fingerprint]string // public key -> id of an issuer, pending ones included
 	ended    map[cert.Fingerprint]string // public key of a revoked issuer -> its id
 	defaults Defaults
@@ -94,7 +96,8 @@ func (s *Set) load(ctx context.Context) error {
 	if err := s.loadConfig(ctx, next); err != nil {
 		return err
 	}
-	next.link()
+	next.index()
+	next.link(&s.proofs)
 	s.snap.Store(next)
 	return nil
 }
@@ -132,8 +135,8 @@ func (n *snapshot) add(view *Issuer) {
 	n.ordered = append(n.ordered, view)
 }
 
-// link orders the issuers and finds their chains.
-func (n *snapshot) link() {
+// index orders the issuers and their keys.
+func (n *snapshot) index() {
 	slices.SortFunc(n.ordered, func(a, b *Issuer) int {
 		return cmp.Or(cmp.Compare(a.CreatedAt, b.CreatedAt), cmp.Compare(a.ID(), b.ID()))
 	})
@@ -149,11 +152,6 @@ func (n *snapshot) link() {
 	}
 	for _, view := range n.ordered {
 		view.ended = n.ended[view.key]
-		view.chain = n.chainOf(view)
-		if view.cert == nil {
-			continue
-		}
-		view.within = sign.WithinChain(n.whole(view))
 	}
 }
 
@@ -179,8 +177,11 @@ func (s *Set) Invalidate() {
 	s.authorities.Clear()
 }
 
-// DefaultRef is the reference that means the default issuer.
-const DefaultRef = "default"
+// References with a meaning of their own.
+const (
+	DefaultRef = "default" // the default issuer
+	selfRef    = "self"    // in manual_chain, the issuer itself
+)
 
 // Get returns the issuer with an id or a name, or the default one for DefaultRef.
 // NotFound when there is none.

@@ -60,6 +60,9 @@ func (n *snapshot) checkSettings(target *Issuer, settings *Settings) error {
 	if settings.LeafNotAfter != "err" && settings.LeafNotAfter != "truncate" {
 		return fault.Field("leaf_not_after_behavior", "must be err or truncate: a certificate never outlives its issuer")
 	}
+	if slices.Equal(settings.Usage, target.Settings().Usage) { // an earlier release kept usages that are of no use
+		settings.Usage = UsageFor(target.cert, settings.Usage)
+	}
 	if err := checkUsage(target, settings.Usage); err != nil {
 		return err
 	}
@@ -75,38 +78,22 @@ func (n *snapshot) checkSettings(target *Issuer, settings *Settings) error {
 	}, settings.EnableAIATemplating)
 }
 
-// checkUsage holds a revoked issuer to never issue again (ca-4).
+// checkUsage holds an issuer to the key usage of its certificate, and a revoked one to
+// never issue again (ca-4).
 func checkUsage(target *Issuer, usage []string) error {
 	for _, u := range usage {
 		if !slices.Contains(Usages(), Usage(u)) {
 			return fault.Field("usage", "%q must be read-only, issuing-certificates, crl-signing or ocsp-signing", u)
 		}
 	}
+	if !signsCRLs(target.cert) && slices.Contains(usage, string(CRLSigning)) {
+		return fault.Field("usage", "must not list crl-signing: the certificate of issuer %s lacks the key usage cRLSign", target.ID())
+	}
 	if target.State() == Revoked && slices.Contains(usage, string(Issuing)) {
 		return fault.Field("usage", "issuer %s was revoked and never issues again", target.ID())
 	}
 	if target.ended != "" && slices.Contains(usage, string(Issuing)) && !slices.Contains(target.Settings().Usage, string(Issuing)) {
 		return fault.Field("usage", "issuer %s has the key of issuer %s, which was revoked, and never issues again", target.ID(), target.ended)
-	}
-	return nil
-}
-
-func (n *snapshot) checkManualChain(target *Issuer, refs []string) error {
-	for at, ref := range refs {
-		if at == 0 {
-			first, err := n.get(ref)
-			if ref != "self" && (err != nil || first != target) {
-				return fault.Field("manual_chain", "must start with the issuer itself")
-			}
-			continue
-		}
-		link, err := n.get(ref)
-		if err != nil {
-			return fault.FieldOf(fault.Invalid, "manual_chain", "%w", err)
-		}
-		if link.cert == nil {
-			return fault.Field("manual_chain", "issuer %s has no certificate yet", ref)
-		}
 	}
 	return nil
 }

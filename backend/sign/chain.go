@@ -9,55 +9,80 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
-// rules is what one chain lets its issuer issue, worked out once.
+// Ancestor is a CA certificate above an issuer, on a path whose signatures the caller
+// has verified.
+type Ancestor struct {
+	Certificate *x509.Certificate
+	// Distance is how many certificates it is above the issuer: 1 for a parent.
+	Distance int
+}
+
+// rules is what an issuer and the CAs above it allow, worked out once.
 type rules struct {
 	issuer      *x509.Certificate
-	chain       []*x509.Certificate
+	cas         []Ancestor // the issuer at distance 0, then all above
 	constraints []nameConstraints
 }
 
-// WithinChain returns the check that a draft is valid under its whole chain (ca-2):
-// validity inside the issuer's, path length, extended key usage nested, name
-// constraints of every CA above, no CA with a critical extension that relying
-// parties cannot process. chain is the issuer and then the CAs above it, as far as they are known;
-// an unusable chain refuses every draft. The chain's own signatures and constraints
-// are verified here, once: keep the check for as long as the issuer stays the same.
-func WithinChain(chain []*x509.Certificate) Check {
-	compiled, err := compile(chain)
+// Within returns the check that a draft is valid under its issuer and under every CA
+// above (ca-2): validity inside the issuer's, path length, extended key usage nested,
+// name constraints, no CA with a critical extension that relying parties cannot
+// process. above holds all known CAs on all paths, because a relying party may take
+// any of them: another certificate for a parent's key lifts nothing. An unusable CA
+// among them refuses every draft. Keep the check for as long as the CAs stay the same.
+func Within(issuer *x509.Certificate, above []Ancestor) Check {
+	compiled, err := compile(issuer, above)
 	if err != nil {
-		return func(_, _ *x509.Certificate) error { return err }
+		return Refuse(err)
 	}
 	return compiled.check
 }
 
-func compile(chain []*x509.Certificate) (*rules, error) {
+// Refuse returns the check that refuses every draft for one reason.
+func Refuse(err error) Check {
+	return func(_, _ *x509.Certificate) error { return err }
+}
+
+// WithinChain is Within for one path, given as the issuer and then the CAs above it
+// as far as they are known. It verifies the signatures of the path.
+func WithinChain(chain []*x509.Certificate) Check {
 	if len(chain) == 0 {
-		return nil, fault.New(fault.Internal, "checking chain: no issuer")
+		return Refuse(fault.New(fault.Internal, "checking chain: no issuer"))
 	}
-	compiled := &rules{issuer: chain[0], chain: chain}
-	for i, ca := range chain {
-		serial := cert.SerialOf(ca.SerialNumber)
-		if !ca.BasicConstraintsValid || !ca.IsCA {
-			return nil, fault.New(fault.Conflict, "certificate %s of the chain must be a CA certificate", serial)
+	above := make([]Ancestor, 0, len(chain))
+	for i, ca := range chain[1:] {
+		if err := chain[i].CheckSignatureFrom(ca); err != nil {
+			return Refuse(fault.New(fault.Conflict, "certificate %s of the chain did not sign the one below it: %w", cert.SerialOf(ca.SerialNumber), err))
 		}
-		if err := checkCritical(ca); err != nil {
+		above = append(above, Ancestor{ca, i + 1})
+	}
+	return Within(chain[0], above)
+}
+
+// Usable refuses an issuer under which no draft could ever be valid.
+func Usable(issuer *x509.Certificate, above []Ancestor) error {
+	_, err := compile(issuer, above)
+	return err
+}
+
+func compile(issuer *x509.Certificate, above []Ancestor) (*rules, error) {
+	compiled := &rules{issuer: issuer, cas: append([]Ancestor{{issuer, 0}}, above...)}
+	for _, ca := range compiled.cas {
+		if !ca.Certificate.BasicConstraintsValid || !ca.Certificate.IsCA {
+			return nil, fault.New(fault.Conflict, "certificate %s of the chain must be a CA certificate", cert.SerialOf(ca.Certificate.SerialNumber))
+		}
+		if err := checkCritical(ca.Certificate); err != nil {
 			return nil, err
 		}
-		constraints, err := readNameConstraints(ca)
+		constraints, err := readNameConstraints(ca.Certificate)
 		if err != nil {
 			return nil, err
 		}
 		if constraints.present {
 			compiled.constraints = append(compiled.constraints, constraints)
 		}
-		if i == 0 {
-			continue
-		}
-		if err := chain[i-1].CheckSignatureFrom(ca); err != nil {
-			return nil, fault.New(fault.Conflict, "certificate %s of the chain did not sign the one below it: %w", serial, err)
-		}
 	}
-	return compiled, checkPathLength(chain[1:])
+	return compiled, checkPathLength(compiled.cas, 0)
 }
 
 func (r *rules) check(drafted, issuer *x509.Certificate) error {
@@ -68,14 +93,14 @@ func (r *rules) check(drafted, issuer *x509.Certificate) error {
 		return err
 	}
 	if drafted.IsCA {
-		if err := checkPathLength(r.chain); err != nil {
+		if err := checkPathLength(r.cas, 1); err != nil {
 			return err
 		}
 		if err := checkCritical(drafted); err != nil {
 			return err
 		}
 	}
-	if err := checkUsages(r.chain, drafted); err != nil {
+	if err := checkUsages(r.cas, drafted); err != nil {
 		return err
 	}
 	if len(r.constraints) == 0 {
@@ -106,15 +131,16 @@ func checkValidity(drafted, issuer *x509.Certificate) error {
 	return nil
 }
 
-// checkPathLength refuses one more CA below the CAs of a chain, nearest first, that
-// leave no room for it (RFC 5280 section 4.2.1.9). The RFC does not count the last
+// checkPathLength refuses CAs that leave no room for those below them: the ones down
+// to the issuer, and more that shall follow it (RFC 5280 section 4.2.1.9). The RFC does not count the last
 // certificate of a path, but a CA certificate exists to be above one; and it does
 // not count self-issued certificates, but whoever holds such a key is one more CA.
-func checkPathLength(above []*x509.Certificate) error {
-	for i, ca := range above {
-		limited := ca.MaxPathLen > 0 || ca.MaxPathLen == 0 && ca.MaxPathLenZero
-		if limited && i+1 > ca.MaxPathLen {
-			return fault.New(fault.Invalid, "path length %d of CA %s leaves no room for a CA below it", ca.MaxPathLen, cert.SerialOf(ca.SerialNumber))
+func checkPathLength(cas []Ancestor, more int) error {
+	for _, ca := range cas {
+		limit := ca.Certificate.MaxPathLen
+		limited := limit > 0 || limit == 0 && ca.Certificate.MaxPathLenZero
+		if limited && ca.Distance+more > limit {
+			return fault.New(fault.Invalid, "path length %d of CA %s leaves no room for a CA below it", limit, cert.SerialOf(ca.Certificate.SerialNumber))
 		}
 	}
 	return nil
@@ -124,11 +150,12 @@ func checkPathLength(above []*x509.Certificate) error {
 // parties read a CA's extKeyUsage as a constraint, though RFC 5280 does not say so.
 // An OCSP responder of the CA itself (RFC 6960 section 4.2.2.2) is exempt: its usage
 // speaks about the issuer, and CAs limited to TLS have such responders.
-func checkUsages(chain []*x509.Certificate, drafted *x509.Certificate) error {
+func checkUsages(cas []Ancestor, drafted *x509.Certificate) error {
 	if !drafted.IsCA && len(drafted.UnknownExtKeyUsage) == 0 && slices.Equal(drafted.ExtKeyUsage, []x509.ExtKeyUsage{x509.ExtKeyUsageOCSPSigning}) {
 		return nil
 	}
-	for _, ca := range chain {
+	for _, above := range cas {
+		ca := above.Certificate
 		if len(ca.ExtKeyUsage)+len(ca.UnknownExtKeyUsage) == 0 || slices.Contains(ca.ExtKeyUsage, x509.ExtKeyUsageAny) {
 			continue
 		}

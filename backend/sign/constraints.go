@@ -82,6 +82,23 @@ func readNameConstraints(ca *x509.Certificate) (nameConstraints, error) {
 	return constraints, nil
 }
 
+// CheckConstraints refuses a CA certificate whose critical nameConstraints speak about
+// a kind of name that is not understood here: whoever cannot process a constraint must
+// reject what is below it (RFC 5280 section 4.2.1.10).
+func CheckConstraints(ca *x509.Certificate) error {
+	constraints, err := readNameConstraints(ca)
+	if err != nil {
+		return err
+	}
+	critical := slices.ContainsFunc(ca.UnhandledCriticalExtensions, oidNameConstraints.Equal)
+	for tag, kind := range generalNames {
+		if critical && (constraints.permitted.others | constraints.excluded.others).has(tag) {
+			return fault.New(fault.Invalid, "critical nameConstraints on %s are not understood: only those on dNSName, rfc822Name, iPAddress, uniformResourceIdentifier and directoryName are", kind)
+		}
+	}
+	return nil
+}
+
 // readRest reads directoryName subtrees and notes the kinds that are not understood.
 func (s *subtrees) readRest(list cryptobyte.String) bool {
 	for !list.Empty() {
@@ -93,8 +110,10 @@ func (s *subtrees) readRest(list cryptobyte.String) bool {
 		}
 		number := int(tag & 0x1f)
 		switch {
+		case number >= len(generalNames):
+			return false
 		case number == kindDirectory:
-			name, err := readDistinguishedName(base)
+			name, err := cert.NameRDNs(base)
 			if err != nil {
 				return false
 			}
@@ -111,8 +130,8 @@ type names struct {
 	dns, email []string
 	uri        []string // hosts; empty for a URI without authority
 	ip         []net.IP
-	directory  distinguishedName
-	kinds      kinds // of the subjectAltName
+	directory  []distinguishedName // the subject and directoryName SANs
+	kinds      kinds               // of the subjectAltName
 }
 
 // namesOf collects the names of a draft. Relying parties that find no DNS name or
@@ -139,9 +158,12 @@ func namesOf(drafted *x509.Certificate) (*names, error) {
 			}
 		}
 	}
-	var err error
-	if collected.directory, err = readDistinguishedName(drafted.RawSubject); err != nil {
+	subject, err := cert.NameRDNs(drafted.RawSubject)
+	if err != nil {
 		return nil, err
+	}
+	if len(subject) > 0 { // an empty subject is no name
+		collected.directory = append(collected.directory, subject)
 	}
 	input := cryptobyte.String(extensionValue(drafted, oidSubjectAltName))
 	var list cryptobyte.String
@@ -151,7 +173,15 @@ func namesOf(drafted *x509.Certificate) (*names, error) {
 		if !list.ReadAnyASN1(&body, &tag) {
 			return nil, fault.New(fault.Invalid, "drafted certificate has an ill-formed subjectAltName")
 		}
-		collected.kinds |= 1 << (tag & 0x1f)
+		number := int(tag & 0x1f)
+		collected.kinds |= 1 << number
+		if number == kindDirectory {
+			name, err := cert.NameRDNs(body)
+			if err != nil {
+				return nil, err
+			}
+			collected.directory = append(collected.directory, name)
+		}
 	}
 	return collected, nil
 }
@@ -160,9 +190,7 @@ func namesOf(drafted *x509.Certificate) (*names, error) {
 // subtree of a kind, every name of that kind is permitted.
 func (c *nameConstraints) check(names *names) error {
 	for tag, kind := range generalNames {
-		constrained := (c.permitted.others | c.excluded.others).has(tag) ||
-			tag == kindDirectory && len(c.permitted.directory)+len(c.excluded.directory) > 0
-		if constrained && names.kinds.has(tag) {
+		if (c.permitted.others | c.excluded.others).has(tag) && names.kinds.has(tag) {
 			return fault.New(fault.Invalid, "names of type %s are constrained by the issuer's chain and cannot be judged", kind)
 		}
 	}
@@ -190,11 +218,13 @@ func (c *nameConstraints) check(names *names) error {
 			return err
 		}
 	}
-	if len(names.directory) == 0 { // an empty subject is no name
-		return nil
-	}
 	prefix := func(base, name distinguishedName) bool { return name.under(base) }
-	return judge("subject", names.directory, c.permitted.directory, c.excluded.directory, prefix, prefix)
+	for _, name := range names.directory {
+		if err := judge("distinguished name", name, c.permitted.directory, c.excluded.directory, prefix, prefix); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // judge applies one kind's subtrees to one name.

@@ -2,12 +2,8 @@ package sign
 
 import (
 	"crypto/x509/pkix"
-	"encoding/asn1"
-	"fmt"
 	"slices"
 	"strings"
-
-	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
 type extension = pkix.Extension
@@ -73,30 +69,9 @@ func splitMailbox(mailbox string) (local, host string) {
 	return mailbox[:max(at, 0)], mailbox[at+1:]
 }
 
-// distinguishedName is a Name whose RDNs are in a form that compares as RFC 5280
-// section 7.1 says: without case and with white space collapsed.
+// distinguishedName is a Name as cert.NameRDNs returns it: in the form that compares
+// as RFC 5280 section 7.1 says.
 type distinguishedName []string
-
-func readDistinguishedName(der []byte) (distinguishedName, error) {
-	var sequence pkix.RDNSequence
-	if rest, err := asn1.Unmarshal(der, &sequence); err != nil || len(rest) != 0 {
-		return nil, fault.New(fault.Invalid, "distinguished name is ill-formed")
-	}
-	name := make(distinguishedName, len(sequence))
-	for i, rdn := range sequence {
-		attributes := make([]string, len(rdn))
-		for j, attribute := range rdn {
-			value := fmt.Sprint(attribute.Value)
-			if text, ok := attribute.Value.(string); ok {
-				value = strings.ToLower(strings.Join(strings.Fields(text), " "))
-			}
-			attributes[j] = fmt.Sprintf("%s=%q", attribute.Type, value)
-		}
-		slices.Sort(attributes)
-		name[i] = strings.Join(attributes, "+")
-	}
-	return name, nil
-}
 
 // under reports whether the name lies in the subtree of a base.
 func (n distinguishedName) under(base distinguishedName) bool {
