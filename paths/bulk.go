@@ -15,12 +15,13 @@ import (
 )
 
 const bulkHelp = `
-Revokes the unexpired certificates that meet every given field, page by page, in the
-background; with dry_run nothing is written and the answer says how many they are.
-Certificates on hold are revoked too. Passed over, and counted, are those whose profile
-does not allow the reason, the issuers and OCSP responders of the mount, and those that
-were issued without a record. OCSP tells of each certificate at once; the CRL of each
-issuer is made anew once, at the end. What ends early is taken up by ordering it again.
+Revokes the certificates that match all given fields and have not expired. The run
+continues in the background. With dry_run, nothing is written and the response reports
+the number of matching certificates. Suspended certificates are revoked too. The run
+skips and counts three kinds: certificates whose profile does not permit the reason,
+issuers and OCSP responders of the mount, and certificates without a record. OCSP shows
+each revocation immediately. The CRL of each issuer is rebuilt once, at the end. To
+continue a run that was interrupted, give the same order again.
 `
 
 // maxPreview is the most serial numbers that a dry run lists.
@@ -79,11 +80,11 @@ type bulkProgress struct {
 func (m *mount) bulkPaths() []*framework.Path {
 	return []*framework.Path{
 		schema.Path("revoke/bulk", "Revoke many certificates.", bulkHelp,
-			schema.Write("Start to revoke all that meet the filter, and return at once.", m.startBulk)),
-		schema.Path("revoke/bulk/status", "Read how the last bulk revocation went.", bulkHelp,
-			schema.Read("Read what the bulk revocation under way, or the last one, has done.", m.readBulk)),
-		schema.Path("revoke/bulk/cancel", "Cancel the bulk revocation that is under way.", bulkHelp,
-			schema.Write("Cancel the bulk revocation under way; what is revoked stays revoked.", m.cancelBulk)),
+			schema.Write("Start to revoke all matching certificates, and return at once.", m.startBulk)),
+		schema.Path("revoke/bulk/status", "Read the status of the bulk revocation.", bulkHelp,
+			schema.Read("Read the progress of the current bulk revocation, or the result of the last one.", m.readBulk)),
+		schema.Path("revoke/bulk/cancel", "Cancel the bulk revocation.", bulkHelp,
+			schema.Write("Cancel the bulk revocation. Revoked certificates stay revoked.", m.cancelBulk)),
 	}
 }
 

@@ -23,8 +23,9 @@ import (
 const listCap = 100_000
 
 const certHelp = `
-Certificates are found by serial number, hexadecimal with colons or hyphens in
-either case. ca and ca_chain are the default issuer's, crl its newest list.
+A certificate is identified by its serial number: hexadecimal, with colons or hyphens,
+in upper or lower case. ca and ca_chain are those of the default issuer. crl is its
+newest CRL.
 `
 
 type certRef struct {
@@ -94,11 +95,11 @@ func (m *mount) certPaths() []*framework.Path {
 		schema.Path("cert/"+schema.Segment("serial")+"/raw/pem", "Fetch a certificate in PEM.", certHelp,
 			schema.Read("Fetch a certificate in PEM.", m.fetchCertPEM)),
 		schema.Path("ca", "Fetch the default issuer's certificate in DER.", certHelp,
-			schema.Read("Fetch the certificate in DER; empty when there is no issuer.", m.fetchCA)),
+			schema.Read("Fetch the certificate in DER; empty if there is no issuer.", m.fetchCA)),
 		schema.Path("ca/pem", "Fetch the default issuer's certificate in PEM.", certHelp,
-			schema.Read("Fetch the certificate in PEM; empty when there is no issuer.", m.fetchCAPEM)),
+			schema.Read("Fetch the certificate in PEM; empty if there is no issuer.", m.fetchCAPEM)),
 		schema.Path("ca_chain", "Fetch the default issuer's chain in PEM.", certHelp,
-			schema.Read("Fetch the chain in PEM; empty when there is no issuer.", m.fetchChain)),
+			schema.Read("Fetch the chain in PEM; empty if there is no issuer.", m.fetchChain)),
 	}
 }
 

@@ -12,30 +12,30 @@ import (
 )
 
 const configHelp = `
-A write changes the fields that it gives and keeps the others, as in the built-in
-engine. The answer is the whole record.
+A write changes the fields that it contains and keeps the others, as in the built-in
+engine. The response contains all fields.
 `
 
 func (m *mount) configPaths() []*framework.Path {
 	return []*framework.Path{
-		schema.Path("config/urls", "Set the URLs that certificates point to.", configHelp,
+		schema.Path("config/urls", "Set the URLs in certificates.", configHelp,
 			schema.Read("Read the URLs.", m.readURLs),
 			schema.Write("Change the URLs.", m.writeURLs),
 			schema.Patch("Change the URLs.", m.writeURLs)),
-		schema.Path("config/cluster", "Set where this cluster is reached.", configHelp,
-			schema.Read("Read where this cluster is reached.", m.readCluster),
-			schema.Write("Change where this cluster is reached.", m.writeCluster),
-			schema.Patch("Change where this cluster is reached.", m.writeCluster)),
+		schema.Path("config/cluster", "Set the URLs of this cluster.", configHelp,
+			schema.Read("Read the URLs of this cluster.", m.readCluster),
+			schema.Write("Change the URLs of this cluster.", m.writeCluster),
+			schema.Patch("Change the URLs of this cluster.", m.writeCluster)),
 		schema.Path("config/issuers", "Choose the default issuer.", configHelp,
-			schema.Read("Read which issuer is the default.", m.readDefaults),
+			schema.Read("Read the default issuer.", m.readDefaults),
 			schema.Write("Choose the default issuer.", m.writeDefaults),
 			schema.Patch("Choose the default issuer.", m.writeDefaults)),
 		schema.Path("root/replace", "Choose the default issuer.", configHelp,
 			schema.Write("Choose the default issuer.", m.replaceRoot)),
-		schema.Path("config/crl", "Set how CRLs and OCSP answers are made.", configHelp,
-			schema.Read("Read how CRLs and OCSP answers are made.", m.readCRLSettings),
-			schema.Write("Change how CRLs and OCSP answers are made.", m.writeCRLSettings),
-			schema.Patch("Change how CRLs and OCSP answers are made.", m.writeCRLSettings)),
+		schema.Path("config/crl", "Configure CRLs and the validity of OCSP responses.", configHelp,
+			schema.Read("Read the settings.", m.readCRLSettings),
+			schema.Write("Change the settings.", m.writeCRLSettings),
+			schema.Patch("Change the settings.", m.writeCRLSettings)),
 	}
 }
 

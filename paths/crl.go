@@ -17,29 +17,28 @@ import (
 )
 
 const crlHelp = `
-A CRL is kept as it was signed and served without signing again. crl is that of
-the default issuer, issuer/:ref/crl that of another one; empty while there is none.
-Raw answers carry ETag and Last-Modified, and a request with If-None-Match or
-If-Modified-Since is answered with 304, where the mount is tuned to let these
-headers through.
+A CRL is signed once and then served as it is. crl is the CRL of the default issuer,
+and issuer/:ref/crl that of another issuer. The response is empty while there is no CRL.
+Raw responses have the headers ETag and Last-Modified if the mount is tuned to let them
+through. Then a request with If-None-Match or If-Modified-Since can receive 304.
 `
 
 const deltaHelp = `
-A delta CRL tells what changed since an earlier complete CRL (RFC 5280 section
-5.2.4). There is one while config/crl has enable_delta.
+A delta CRL lists the changes since an earlier complete CRL (RFC 5280 section 5.2.4).
+It is published if enable_delta of config/crl is true.
 `
 
 const shardHelp = `
-A shard is the CRL of the certificates whose serial number modulo the number of
-shards is its index. Certificates name theirs where a URL in
-crl_distribution_points has {{crl_shard}}; without one there are no shards. A shard
-is given by its index, or as COUNT-INDEX, which names one of an earlier count too.
+A shard is the CRL of the certificates whose serial number modulo the number of shards
+is its index. Shards are published if a URL in crl_distribution_points contains
+{{crl_shard}}. Give a shard by its index, or as COUNT-INDEX, which can also name a shard
+of an earlier number of shards.
 `
 
 const importHelp = `
-The CRL of a CA whose key is elsewhere, such as an offline root, is signed there and
-brought in here. It must be signed by the issuer, be complete and not ended, and have
-a higher number than the one that is published.
+Import the CRL of a CA whose key is not in the mount, such as an offline root. The CRL
+must be complete, signed by the issuer and not expired. Its number must be higher than
+that of the published CRL.
 `
 
 type crlAnswer struct {
@@ -80,12 +79,12 @@ func (m *mount) crlPaths() []*framework.Path {
 			schema.Read("Fetch the delta CRL in DER.", m.fetchDefault(crl.Delta, asDER))),
 		schema.Path("crl/delta/pem", "Fetch the default issuer's delta CRL in PEM.", deltaHelp,
 			schema.Read("Fetch the delta CRL in PEM.", m.fetchDefault(crl.Delta, asPEM))),
-		schema.Path("crl/rotate", "Make all CRLs anew.", crlHelp,
-			schema.Read("Make all CRLs anew: a GET that writes, for clients of the built-in engine.", m.rotateCRL),
-			schema.Write("Make all CRLs anew.", m.rotateCRL)),
-		schema.Path("crl/rotate-delta", "Make all delta CRLs anew.", deltaHelp,
-			schema.Read("Make all delta CRLs anew: a GET that writes, for clients of the built-in engine.", m.rotateDelta),
-			schema.Write("Make all delta CRLs anew.", m.rotateDelta)),
+		schema.Path("crl/rotate", "Rebuild all CRLs.", crlHelp,
+			schema.Read("Rebuild all CRLs. This GET writes, for clients of the built-in engine.", m.rotateCRL),
+			schema.Write("Rebuild all CRLs.", m.rotateCRL)),
+		schema.Path("crl/rotate-delta", "Rebuild all delta CRLs.", deltaHelp,
+			schema.Read("Rebuild all delta CRLs. This GET writes, for clients of the built-in engine.", m.rotateDelta),
+			schema.Write("Rebuild all delta CRLs.", m.rotateDelta)),
 		schema.Path(named, "Read an issuer's CRL.", crlHelp,
 			schema.Read("Read the CRL in PEM.", m.readOf(crl.Complete))),
 		schema.Path(named+"/der", "Fetch an issuer's CRL in DER.", crlHelp,
@@ -104,7 +103,7 @@ func (m *mount) crlPaths() []*framework.Path {
 			schema.Read("Fetch the shard in DER.", m.fetchShard(asDER))),
 		schema.Path(shard+"/pem", "Fetch one shard of an issuer's CRL in PEM.", shardHelp,
 			schema.Read("Fetch the shard in PEM.", m.fetchShard(asPEM))),
-		schema.Path(named+"/import", "Bring in the CRL of a CA whose key is elsewhere.", importHelp,
+		schema.Path(named+"/import", "Import the CRL of a CA whose key is not in the mount.", importHelp,
 			schema.Write("Import a CRL.", m.importCRL)),
 	}
 }

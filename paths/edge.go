@@ -19,16 +19,16 @@ import (
 )
 
 const edgeHelp = `
-What pki-edge follows: the manifest says what there is, the status feed says what
-became of each certificate, lists come in pieces, and an edge has its own OCSP key
-certified. All but the last are reads from memory. An edge asks for the manifest every
-second. docs/design/status-feed.md has the rules; the policy of an edge is in
-docs/how-to/edge-policy.md.
+The API for pki-edge. The manifest lists issuers, CRLs and publishers. The status feed
+reports the status of each certificate. CRLs are read in chunks. An edge has its own OCSP
+key certified. All requests but the last are reads from memory. An edge reads the
+manifest every second. See docs/design/status-feed.md for the protocol, and
+docs/how-to/edge-policy.md for the policy of an edge.
 `
 
 const edgeConfigHelp = `
-What every pki-edge that follows this mount shows and does alike. A write changes the
-fields that it gives and keeps the others. The answer is the whole record.
+Settings for every pki-edge that follows this mount. A write changes the fields that it
+contains and keeps the others. The response contains all fields.
 `
 
 // statusInput names the place in the feed where an edge is.
@@ -54,19 +54,19 @@ type signerInput struct {
 
 func (m *mount) edgePaths() []*framework.Path {
 	return []*framework.Path{
-		schema.Path("edge/manifest", "Read what an edge shows and follows.", edgeHelp,
-			schema.Read("Read what an edge shows and follows.", m.readManifest)),
-		schema.Path("edge/status/"+schema.Segment("issuer_ref"), "Read what changed since a cursor.", edgeHelp,
-			schema.Read("Read what became of certificates since a cursor, 503 while the ledger loads.", m.readStatusFeed)),
+		schema.Path("edge/manifest", "Read the manifest of an edge.", edgeHelp,
+			schema.Read("Read the manifest of an edge.", m.readManifest)),
+		schema.Path("edge/status/"+schema.Segment("issuer_ref"), "Read the status changes since a cursor.", edgeHelp,
+			schema.Read("Read the status changes since a cursor; 503 while the ledger loads.", m.readStatusFeed)),
 		schema.Path("edge/crl/"+schema.Segment("issuer_ref")+"/"+schema.Segment("kind")+"/"+schema.Segment("number")+"/"+schema.Segment("chunk"),
 			"Read a piece of a CRL.", edgeHelp,
-			schema.Read("Read a piece of a CRL, 404 when there is a newer one.", m.readCRLChunk)),
+			schema.Read("Read a chunk of a CRL; 404 if there is a newer CRL.", m.readCRLChunk)),
 		schema.Path("edge/ocsp-signer/"+schema.Segment("issuer_ref"), "Have an edge's OCSP key certified.", edgeHelp,
 			schema.Write("Certify an edge's own key as a delegated OCSP responder.", m.certifyEdgeSigner)),
-		schema.Path("config/edge", "Set what edges show and do.", edgeConfigHelp,
-			schema.Read("Read what edges show and do.", m.readEdge),
-			schema.Write("Change what edges show and do.", m.writeEdge),
-			schema.Patch("Change what edges show and do.", m.writeEdge)),
+		schema.Path("config/edge", "Configure edges.", edgeConfigHelp,
+			schema.Read("Read the settings of edges.", m.readEdge),
+			schema.Write("Change the settings of edges.", m.writeEdge),
+			schema.Patch("Change the settings of edges.", m.writeEdge)),
 	}
 }
 

@@ -10,12 +10,11 @@ import (
 )
 
 const fsckHelp = `
-Reads everything that the mount has stored, derives every invariant from it anew and
-names each key at which one does not hold. It changes nothing and runs in the
-background, for minutes on a large mount; what is found broken while others write is
-looked for a second time. A broken finding is a defect or a damaged storage: restore a
-snapshot, or report it. A notice is what a crash left behind and harms nothing. Keys
-outside of every prefix that the engine knows are not seen.
+Reads all entries of the mount in the background and checks them against each other.
+It changes nothing. It takes minutes on a large mount. An entry that is broken while
+others write is checked a second time. A broken finding names a storage key and the rule
+that it violates: restore a snapshot, or report it. A notice is a harmless remainder of a
+crash. Entries outside of the engine's prefixes are not read.
 `
 
 // maxFindings is the most findings in an answer.
@@ -44,10 +43,10 @@ type fsckAnswer struct {
 
 func (m *mount) fsckPaths() []*framework.Path {
 	return []*framework.Path{
-		schema.Path("fsck", "Check whether storage is whole.", fsckHelp,
-			schema.Read("Read what the check under way, or the last one, has found.", m.readFsck),
+		schema.Path("fsck", "Check storage.", fsckHelp,
+			schema.Read("Read the progress of the current check, or the result of the last one.", m.readFsck),
 			schema.Write("Start a check and return at once.", m.startFsck),
-			schema.Delete("Cancel the check under way.", m.cancelFsck)),
+			schema.Delete("Cancel the check.", m.cancelFsck)),
 	}
 }
 

@@ -17,10 +17,10 @@ import (
 )
 
 const hierarchyHelp = `
-A CA below a root made elsewhere begins as a key and a request here, which wait as
-a pending issuer until set-signed or import brings the certificate back. A bundle
-is checked as a whole and refused as a whole. A root can be made here too, for
-tests; one that others shall trust is made in a ceremony on a token of its own.
+To create a CA that another CA signs, generate a key and a CSR here. The issuer is
+pending until set-signed or an import brings its certificate. A bundle is imported
+completely or not at all. You can create a root here for tests. In production, create the
+root in a ceremony, with its key in a separate token.
 `
 
 type rootInput struct {
@@ -85,24 +85,24 @@ type importAnswer struct {
 
 func (m *mount) hierarchyPaths() []*framework.Path {
 	const where = "/(?P<exported>internal|exported|existing|kms)"
-	generate := schema.Write("Make a key and a request, and wait for the certificate.", m.requestCA)
-	root := schema.Write("Make a self-signed CA.", m.makeRoot)
-	setSigned := schema.Write("Bring the certificate of a pending issuer back.", m.setSigned).Limit(2 * cert.MaxBundle)
+	generate := schema.Write("Generate a key and a CSR. The issuer is pending until its certificate is imported.", m.requestCA)
+	root := schema.Write("Create a self-signed CA.", m.makeRoot)
+	setSigned := schema.Write("Import the certificate of a pending issuer.", m.setSigned).Limit(2 * cert.MaxBundle)
 	certs := schema.Write("Import certificates without keys.", m.importCertificates).Limit(2 * cert.MaxBundle)
 	bundle := schema.Write("Import certificates and private keys.", m.importBundle).Limit(2 * cert.MaxBundle)
 	return []*framework.Path{
-		schema.Path("issuers/generate/intermediate"+where, "Request a certificate for a new CA.", hierarchyHelp, generate),
-		schema.Path("intermediate/generate"+where, "Request a certificate for a new CA.", hierarchyHelp, generate),
-		schema.Path("intermediate/set-signed", "Bring the certificate of a pending issuer back.", hierarchyHelp, setSigned),
+		schema.Path("issuers/generate/intermediate"+where, "Create a CSR for a new CA.", hierarchyHelp, generate),
+		schema.Path("intermediate/generate"+where, "Create a CSR for a new CA.", hierarchyHelp, generate),
+		schema.Path("intermediate/set-signed", "Import the certificate of a pending issuer.", hierarchyHelp, setSigned),
 		schema.Path("issuers/import/cert", "Import CA certificates.", hierarchyHelp, certs),
 		schema.Path("issuers/import/bundle", "Import CA certificates and private keys.", hierarchyHelp, bundle),
 		schema.Path("config/ca", "Import CA certificates and private keys.", hierarchyHelp, bundle),
-		schema.Path("issuers/generate/root"+where, "Make a root.", hierarchyHelp, root),
-		schema.Path("root/generate"+where, "Make a root.", hierarchyHelp, root),
-		schema.Path("root/rotate"+where, "Make the next root.", hierarchyHelp,
-			schema.Write("Make a self-signed CA named next; root/replace makes it the default.", m.makeNextRoot)),
-		schema.Path("intermediate/cross-sign", "Request a certificate from another CA for a key in use.", hierarchyHelp,
-			schema.Write("Make a request with a key that is in use.", m.requestCross)),
+		schema.Path("issuers/generate/root"+where, "Create a root.", hierarchyHelp, root),
+		schema.Path("root/generate"+where, "Create a root.", hierarchyHelp, root),
+		schema.Path("root/rotate"+where, "Create the next root.", hierarchyHelp,
+			schema.Write("Create a self-signed CA named next. root/replace makes it the default.", m.makeNextRoot)),
+		schema.Path("intermediate/cross-sign", "Create a CSR for an existing key, for another CA to sign.", hierarchyHelp,
+			schema.Write("Create a CSR for an existing key.", m.requestCross)),
 		schema.Path("root/sign-intermediate", "Sign a subordinate CA.", hierarchyHelp,
 			schema.Write("Sign a subordinate CA.", m.signIntermediate)),
 		schema.Path("issuer/"+schema.Segment("issuer_ref")+"/sign-intermediate", "Sign a subordinate CA with a chosen issuer.", hierarchyHelp,

@@ -12,14 +12,13 @@ import (
 )
 
 const tokenHelp = `
-A token is declared once and then used by name wherever a CA key is generated in
-it. Exactly one of token_label and token_serial selects it; slot numbers move and
-are not used. Writing opens the token with the settings and logs in, so a wrong
-setting is refused here and not at the next signature. A wrong PIN is tried once:
-the token is then latched until the settings are written again, because trying
-again would lock it. The library must be in the plugin's allow-list, the
-environment variable PKI_PKCS11_MODULES. These paths need sudo: they load a shared
-library into the plugin.
+Declare a token once, and use its name to generate CA keys in it. Exactly one of
+token_label and token_serial selects the token. Slot numbers are not used, because they
+can change. A write opens the token and logs in, and refuses wrong settings. A wrong PIN
+is tried once. After that, the engine does not log in until the settings are written
+again, because more attempts would lock the token. The library must be on the plugin's
+allow-list, the environment variable PKI_PKCS11_MODULES. These paths require sudo,
+because they load a shared library into the plugin.
 `
 
 type tokenName struct {
@@ -61,10 +60,10 @@ func (m *mount) tokenPaths() []*framework.Path {
 			schema.Read("Read the settings of a token, without its PIN.", m.readToken),
 			schema.Write("Declare a token, or replace its settings.", m.writeToken),
 			schema.Patch("Change some settings of a token.", m.patchToken),
-			schema.Delete("Forget a token that holds no key of this mount.", m.deleteToken)),
-		schema.Path("hsm/"+schema.Segment("name")+"/status", "Ask a token how it is.",
-			"Asks the token now, and answers also when it cannot be reached: that is what reachable and last_error say.",
-			schema.Read("Read the state of a token.", m.readTokenStatus)),
+			schema.Delete("Remove a token in which this mount has no key.", m.deleteToken)),
+		schema.Path("hsm/"+schema.Segment("name")+"/status", "Read the status of a token.",
+			"Queries the token now. If it does not respond, reachable is false and last_error has the reason.",
+			schema.Read("Read the status of a token.", m.readTokenStatus)),
 	}
 }
 

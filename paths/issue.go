@@ -17,9 +17,10 @@ import (
 )
 
 const issueHelp = `
-The role grants or refuses the names, its profile makes the certificate, lints
-check the exact octets, and the record is durable before the answer leaves. What
-a CSR asks for and the profile does not know is refused or dropped, never copied.
+The role decides which names are granted. Its profile defines the certificate. Lints
+check the exact bytes before they are signed. The record is stored before the response is
+sent. A CSR's extensions and usages that the profile does not permit are refused or
+dropped, and never copied.
 `
 
 // certificateAsk is what a request says about the certificate that it wants.

@@ -16,9 +16,9 @@ import (
 )
 
 const issuerHelp = `
-An issuer is a CA certificate with or without its key. It is pending while its
-request is out to be signed, active when the certificate is back, retiring when it
-only signs CRLs and OCSP answers, then retired; revoked is for good.
+An issuer is a CA certificate with or without its key. Its state is pending while its
+CSR waits for a certificate, active when it issues, retiring when it signs only CRLs and
+OCSP responses, then retired. A revoked issuer cannot become active again.
 `
 
 const (
@@ -88,18 +88,18 @@ func (m *mount) issuerPaths() []*framework.Path {
 			schema.Read("Read an issuer.", m.readIssuer),
 			schema.Write("Replace the settings of an issuer; without issuer_name its name stays.", m.writeIssuer),
 			schema.Patch("Change some settings of an issuer.", m.patchIssuer),
-			schema.Delete("Delete an issuer; its key stays.", m.deleteIssuer)),
+			schema.Delete("Delete an issuer. Its key is kept.", m.deleteIssuer)),
 		schema.Path(named+"/json", "Read the certificate of an issuer.", issuerHelp,
 			schema.Read("Read the certificate of an issuer with its chain.", m.readIssuerJSON)),
 		schema.Path(named+"/der", "Fetch the certificate of an issuer in DER.", issuerHelp,
 			schema.Read("Fetch the certificate in DER.", m.readIssuerDER)),
 		schema.Path(named+"/pem", "Fetch the certificate of an issuer in PEM.", issuerHelp,
 			schema.Read("Fetch the certificate in PEM.", m.readIssuerPEM)),
-		schema.Path(named+"/revoke", "Revoke an issuer for good.", issuerHelp,
+		schema.Path(named+"/revoke", "Revoke an issuer permanently.", issuerHelp,
 			schema.Write("Revoke an issuer.", m.revokeIssuer)),
-		schema.Path(named+"/activate", "Let a retiring issuer issue again.", issuerHelp,
+		schema.Path(named+"/activate", "Make a retiring issuer active.", issuerHelp,
 			schema.Write("Move a retiring issuer back to active.", m.activateIssuer)),
-		schema.Path(named+"/retire", "Let an issuer issue no more.", issuerHelp,
+		schema.Path(named+"/retire", "Retire an issuer.", issuerHelp,
 			schema.Write("Move an active issuer to retiring, a retiring one to retired.", m.retireIssuer)),
 	}
 }

@@ -11,9 +11,9 @@ import (
 )
 
 const keypoolHelp = `
-Finding the primes of an RSA key takes a tenth of a second and more. While the mount
-is idle, keys are made ahead for issue requests and kept in memory, so that a burst
-does not wait. A size is filled once a key of it was asked for.
+Generating an RSA key takes a tenth of a second or more. While the mount is idle, the
+engine generates keys for later issue requests and keeps them in memory. It generates keys
+of a size after the first request for that size.
 `
 
 type readyKeys struct {
@@ -24,7 +24,7 @@ type readyKeys struct {
 
 func (m *mount) keypoolPaths() []*framework.Path {
 	return []*framework.Path{
-		schema.Path("config/keypool", "Set how many RSA keys are kept ready.", keypoolHelp,
+		schema.Path("config/keypool", "Set how many RSA keys are generated in advance.", keypoolHelp,
 			schema.Read("Read how many RSA keys are kept ready.", m.readKeyPool),
 			schema.Write("Change how many RSA keys are kept ready.", m.writeKeyPool),
 			schema.Patch("Change how many RSA keys are kept ready.", m.writeKeyPool)),

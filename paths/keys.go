@@ -15,9 +15,9 @@ import (
 )
 
 const keyHelp = `
-Keys belong to issuers. A key has an id, an optional name, and lives in Vault's
-storage or in a PKCS#11 token. It is used through the engine and never read back:
-keys/generate/exported returns the private key once, in its answer.
+Keys belong to issuers. A key has an id and an optional name, and is in Vault's storage
+or in a PKCS#11 token. The engine uses the key and does not return it.
+keys/generate/exported returns a new private key once.
 `
 
 // keyRow is a key in a list.

@@ -10,18 +10,17 @@ import (
 )
 
 const ocspConfigHelp = `
-How OCSP requests are answered, by this mount and by every pki-edge that follows it.
-How long answers are valid, and whether there are any, is in config/crl (ocsp_expiry,
-ocsp_disable), where the built-in engine has it. A write changes the fields that it
-gives and keeps the others. The answer is the whole record.
+Settings of OCSP for this mount and every pki-edge that follows it. Two settings are in
+config/crl, as in the built-in engine: ocsp_expiry and ocsp_disable. A write changes the
+fields that it contains and keeps the others. The response contains all fields.
 `
 
 func (m *mount) ocspConfigPaths() []*framework.Path {
 	return []*framework.Path{
-		schema.Path("config/ocsp", "Set how OCSP requests are answered.", ocspConfigHelp,
-			schema.Read("Read how OCSP requests are answered.", m.readOCSPOptions),
-			schema.Write("Change how OCSP requests are answered.", m.writeOCSPOptions),
-			schema.Patch("Change how OCSP requests are answered.", m.writeOCSPOptions)),
+		schema.Path("config/ocsp", "Configure OCSP.", ocspConfigHelp,
+			schema.Read("Read the settings of OCSP.", m.readOCSPOptions),
+			schema.Write("Change the settings of OCSP.", m.writeOCSPOptions),
+			schema.Patch("Change the settings of OCSP.", m.writeOCSPOptions)),
 	}
 }
 

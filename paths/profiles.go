@@ -13,11 +13,10 @@ import (
 )
 
 const profileHelp = `
-A profile says what a certificate of its kind is: key, signature, validity,
-subject, names, key usage, extensions and revocation. Each write that changes
-something makes an immutable version; a certificate remembers the one it was
-issued under. A new profile starts from the preset that it names, or from the
-defaults, and the fields that the request gives replace what is there.
+A profile defines the content of certificates: key, signature, validity, subject, names,
+key usage, extensions and revocation. Each change creates an immutable version. A
+certificate records the version under which it was issued. A new profile starts from its
+preset, or from the defaults. The fields of the request replace those values.
 `
 
 type presetName struct {
@@ -77,7 +76,7 @@ func (m *mount) profilePaths() []*framework.Path {
 			schema.List("List the profiles.", m.listProfiles)),
 		schema.Path(named, "Declare a profile.", profileHelp,
 			schema.Read("Read the newest version of a profile.", m.readProfile),
-			schema.Write("Declare a profile, or make its next version from its preset and the given fields.", m.writeProfile),
+			schema.Write("Declare a profile, or create its next version from its preset and the given fields.", m.writeProfile),
 			schema.Patch("Make the next version of a profile by changing some fields.", m.patchProfile),
 			schema.Delete("Take a profile out of use that no role uses.", m.deleteProfile)),
 		schema.Path(named+"/versions/?", "List the versions of a profile.", profileHelp,

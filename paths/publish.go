@@ -13,10 +13,9 @@ import (
 )
 
 const ocspHelp = `
-Answers one OCSP request (RFC 6960) that comes as base64 in the path, with the
-signature of a delegated responder and from memory alone. Requests by POST do not
-reach a plugin; pki-edge takes them. The HTTP status is always 200: refusals are
-OCSP answers.
+Responds to an OCSP request (RFC 6960) that is base64 in the path. A delegated responder
+signs the response. Vault does not pass requests by POST to a plugin; pki-edge accepts
+them. The HTTP status is always 200: errors are OCSP responses.
 `
 
 type ocspInput struct {
@@ -25,8 +24,8 @@ type ocspInput struct {
 
 func (m *mount) ocspPaths() []*framework.Path {
 	return []*framework.Path{
-		schema.Path("ocsp/(?P<req>.+)", "Ask for the status of a certificate.", ocspHelp,
-			schema.Read("Answer an OCSP request.", m.answerOCSP)),
+		schema.Path("ocsp/(?P<req>.+)", "Send an OCSP request.", ocspHelp,
+			schema.Read("Send an OCSP request.", m.answerOCSP)),
 	}
 }
 

@@ -13,11 +13,11 @@ import (
 )
 
 const publisherHelp = `
-A publisher is somewhere else to put CRLs and CA certificates: a web server by HTTP
-PUT, an LDAP directory, files. pki-edge does it, because the edge has the network; the
-mount says what and where, and hears how it went at publishers/:name/status. It holds
-no credential: it names one of the edge's own configuration. Each edge follows all
-publishers unless its own configuration names some.
+A publisher copies CRLs and CA certificates to another place: a web server by HTTP PUT,
+an LDAP directory, or files. pki-edge carries it out, because it has network access, and
+reports the results at publishers/:name/status. A publisher contains no secret: it names a
+credential of the edge's own configuration. Each edge carries out all publishers unless
+its configuration names some.
 `
 
 type publisherName struct {
@@ -53,9 +53,9 @@ func (m *mount) publisherPaths() []*framework.Path {
 			schema.Write("Declare a publisher, or replace its settings.", m.writePublisher),
 			schema.Patch("Change some settings of a publisher.", m.patchPublisher),
 			schema.Delete("Remove a publisher; what it has published stays there.", m.deletePublisher)),
-		schema.Path(named+"/status", "Read or report how publishing went.", publisherHelp,
-			schema.Read("Read what edges reported last.", m.readPublisherStatus),
-			schema.Write("Report how publishing went: for edges.", m.reportPublisher)),
+		schema.Path(named+"/status", "Read or report the results of a publisher.", publisherHelp,
+			schema.Read("Read the last reports of the edges.", m.readPublisherStatus),
+			schema.Write("Report results. Edges use this.", m.reportPublisher)),
 	}
 }
 

@@ -13,10 +13,10 @@ import (
 )
 
 const revokeHelp = `
-A certificate is named by its serial number or by itself: then it must be the very
-one on record. Revoking it again changes nothing and gives the same answer. An
-issuer has a revocation of its own, issuer/:ref/revoke. A suspended certificate can be
-revoked for good; the date of the suspension stays.
+Give the serial number of a certificate, or the certificate itself. A certificate must be
+equal to the one on record. Revoking it again changes nothing and returns the same
+response. To revoke an issuer, use issuer/:ref/revoke. A suspended certificate can be
+revoked permanently. It keeps the date of the suspension.
 `
 
 // revokeAsk is which certificate to revoke, and why.
@@ -47,7 +47,7 @@ func (m *mount) revokePaths() []*framework.Path {
 			schema.Write("Revoke a certificate.", m.revoke)),
 		schema.Path("revoke-with-key", "Revoke a certificate by proof of its private key.", revokeHelp,
 			schema.Write("Revoke a certificate by proof of its private key.", m.revokeWithKey)),
-		schema.Path("suspend", "Revoke a certificate for the time being.", suspendHelp,
+		schema.Path("suspend", "Suspend a certificate.", suspendHelp,
 			schema.Write("Suspend a certificate.", m.suspend)),
 		schema.Path("resume", "End the suspension of a certificate.", suspendHelp,
 			schema.Write("End the suspension of a certificate.", m.resume)),

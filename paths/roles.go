@@ -12,11 +12,10 @@ import (
 )
 
 const roleHelp = `
-A role says who may get which names. With a profile it narrows what the profile
-allows, and a role that would widen it is refused; without one its own fields
-decide what certificates are, with the names, types and defaults of the built-in
-engine. A field that is not known is refused, so that a misspelled restriction
-does not disappear.
+A role defines who may get which names. A role with a profile narrows the profile. A role
+that is wider than its profile is refused. Without a profile, the role's own fields define
+its certificates, with the names, types and defaults of the built-in engine. Unknown
+fields are refused, so that a misspelled restriction is noticed.
 `
 
 type roleName struct {
@@ -38,9 +37,9 @@ func (m *mount) rolePaths() []*framework.Path {
 			schema.Write("Declare a role, or replace it.", m.writeRole),
 			schema.Patch("Change some fields of a role.", m.patchRole),
 			schema.Delete("Delete a role; what it issued stays.", m.deleteRole)),
-		schema.Path(named+"/simulate", "Show what a request would get.",
+		schema.Path(named+"/simulate", "Show the result of a request without issuing.",
 			"Takes a request as issue and sign do through role, profile and lints, and signs nothing.",
-			schema.Write("Show what would be signed.", m.simulate)),
+			schema.Write("Show the certificate that would be signed, or the refusal.", m.simulate)),
 	}
 }
 

@@ -9,10 +9,10 @@ import (
 )
 
 const suspendHelp = `
-A suspended certificate is revoked for the time being, with the reason certificateHold:
-OCSP and the next CRL say so until resume ends it. Only a profile that lists
-certificateHold in allowed_revocation_reasons allows that. Revoking the certificate for
-good is possible all the while; no other revocation than a suspension ever ends.
+A suspended certificate is revoked with the reason certificateHold until resume ends the
+suspension. OCSP and the next CRL show it. The profile must list certificateHold in
+allowed_revocation_reasons. A suspended certificate can be revoked permanently. No other
+revocation can be undone.
 `
 
 type suspendInput struct {

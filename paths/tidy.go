@@ -12,25 +12,25 @@ import (
 )
 
 const tidyHelp = `
-Certificates that ended longer ago than safety_buffer are removed from storage and
-memory, page by page, in the background; a page that several certificates share goes
-with the last of them. A revoked certificate leaves after it was on one more CRL
-(RFC 5280 section 3.3), and the CRL with the next one that is made. One that has not
-ended always stays. A run that is cancelled or cut short is taken up by the next.
+Removes certificates that expired more than safety_buffer ago from storage and memory,
+in the background. Certificates that share a page are removed together, after the last
+of them has expired. A revoked certificate is removed after a CRL that was issued after
+its expiry has listed it (RFC 5280 section 3.3). A certificate that has not expired is
+never removed. The next run continues a run that was cancelled or interrupted.
 `
 
 func (m *mount) tidyPaths() []*framework.Path {
 	return []*framework.Path{
-		schema.Path("tidy", "Remove what ended long ago.", tidyHelp,
+		schema.Path("tidy", "Remove expired certificates and issuers.", tidyHelp,
 			schema.Write("Start a run and return at once.", m.startTidy)),
-		schema.Path("tidy-status", "Read how the last run of tidy went.", tidyHelp,
-			schema.Read("Read what the run under way, or the last one, has done.", m.readTidy)),
-		schema.Path("tidy-cancel", "Cancel the run of tidy that is under way.", tidyHelp,
-			schema.Write("Cancel the run under way.", m.cancelTidy)),
-		schema.Path("config/auto-tidy", "Set when tidy runs by itself.", configHelp,
-			schema.Read("Read when tidy runs by itself.", m.readAutoTidy),
-			schema.Write("Change when tidy runs by itself.", m.writeAutoTidy),
-			schema.Patch("Change when tidy runs by itself.", m.writeAutoTidy)),
+		schema.Path("tidy-status", "Read the status of tidy.", tidyHelp,
+			schema.Read("Read the progress of the current run, or the result of the last one.", m.readTidy)),
+		schema.Path("tidy-cancel", "Cancel tidy.", tidyHelp,
+			schema.Write("Cancel the run.", m.cancelTidy)),
+		schema.Path("config/auto-tidy", "Configure automatic tidy.", configHelp,
+			schema.Read("Read the settings of automatic tidy.", m.readAutoTidy),
+			schema.Write("Change the settings of automatic tidy.", m.writeAutoTidy),
+			schema.Patch("Change the settings of automatic tidy.", m.writeAutoTidy)),
 	}
 }
 
