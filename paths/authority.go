@@ -73,14 +73,14 @@ type caForm struct {
 }
 
 func (k caKey) choice() (issuer.KeyChoice, error) {
-	if (k.Where == "kms") != (k.HSM != "") {
-		return issuer.KeyChoice{}, fault.Field("hsm", "names the token for kms, and is for that path only")
+	if err := checkHSM(k.Where, k.HSM); err != nil {
+		return issuer.KeyChoice{}, err
 	}
 	if k.Where == "existing" {
 		return issuer.KeyChoice{Existing: cmp.Or(k.KeyRef, "default")}, nil
 	}
 	if k.KeyRef != "" {
-		return issuer.KeyChoice{}, fault.Field("key_ref", "names the key for existing, and is for that path only")
+		return issuer.KeyChoice{}, fault.Field("key_ref", "is for existing only: use the path that ends in /existing for a key that is there")
 	}
 	spec, err := cert.NewKeySpec(k.KeyType, k.KeyBits)
 	return issuer.KeyChoice{Name: k.KeyName, Spec: spec, Token: k.HSM}, err

@@ -41,6 +41,7 @@ type rootAnswer struct {
 	IssuerName  string `json:"issuer_name" doc:"Name of the issuer."`
 	KeyID       string `json:"key_id" doc:"Id of its key."`
 	KeyName     string `json:"key_name" doc:"Name of its key."`
+	KeyHash     string `json:"key_sha256" doc:"SHA-256 of its public key (SubjectPublicKeyInfo), hexadecimal with colons."`
 }
 
 // subordinate is what sign-intermediate takes besides the reference of the issuer.
@@ -143,6 +144,7 @@ func (m *mount) makeRoot(ctx context.Context, call *schema.Call, in rootInput) (
 	return rootAnswer{
 		Certificate: certificate, IssuingCA: certificate, Serial: root.Serial().String(),
 		Expiration: root.Certificate().NotAfter.Unix(), IssuerID: root.ID(), IssuerName: root.Name(), KeyID: root.KeyID(), KeyName: key.Name,
+		KeyHash: key.Fingerprint().String(),
 	}, nil
 }
 

@@ -30,7 +30,7 @@ type tokenSettings struct {
 	Module      string `json:"module" doc:"Path of the PKCS#11 library. It must be on the plugin's allow-list (PKI_PKCS11_MODULES)." max:"4096"`
 	TokenLabel  string `json:"token_label" doc:"Label of the token (CKA_LABEL in CK_TOKEN_INFO). Exclusive with token_serial." max:"32"`
 	TokenSerial string `json:"token_serial" doc:"Serial number of the token. Exclusive with token_label." max:"16"`
-	PIN         string `json:"pin" kind:"secret" doc:"User PIN of the token. When it is not given, the earlier one stays." max:"256"`
+	PIN         string `json:"pin" kind:"secret" doc:"User PIN of the token. One newline at its end is removed. When it is not given, the earlier one stays." max:"256"`
 	MaxSessions int    `json:"max_sessions" doc:"Most PKCS#11 sessions to open at a time." default:"8" min:"4" max:"1024"`
 }
 
@@ -47,7 +47,9 @@ type tokenStatus struct {
 	Manufacturer string   `json:"manufacturer" doc:"Manufacturer that the token reports."`
 	Model        string   `json:"model" doc:"Model that the token reports."`
 	Firmware     string   `json:"firmware" doc:"Firmware version that the token reports."`
-	Mechanisms   []string `json:"mechanisms" doc:"Mechanisms of the token, by their PKCS#11 names."`
+	Mechanisms   []string `json:"mechanisms" doc:"Mechanisms that the engine uses and the token has, by their PKCS#11 names."`
+	Missing      []string `json:"missing_mechanisms" doc:"Mechanisms that the engine uses and the token lacks: keys or signatures that need them are refused."`
+	Count        int      `json:"mechanism_count" doc:"Number of all mechanisms of the token."`
 	LastError    string   `json:"last_error" doc:"Last error of the token, or empty."`
 	LastErrorAt  string   `json:"last_error_at" doc:"Time of the last error, RFC 3339, or empty."`
 }
@@ -137,7 +139,9 @@ func (m *mount) readTokenStatus(ctx context.Context, _ *schema.Call, in tokenNam
 		Manufacturer: status.Manufacturer,
 		Model:        status.Model,
 		Firmware:     status.Firmware,
-		Mechanisms:   status.Mechanisms,
+		Mechanisms:   status.Present,
+		Missing:      status.Missing,
+		Count:        status.Count,
 		LastError:    status.LastError,
 	}
 	if !status.LastErrorAt.IsZero() {

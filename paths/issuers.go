@@ -50,6 +50,7 @@ type issuerAnswer struct {
 	Name                string   `json:"issuer_name" doc:"Name of the issuer."`
 	State               string   `json:"state" doc:"pending, active, retiring, retired, revoked or external."`
 	KeyID               string   `json:"key_id" doc:"Id of its key, empty if the mount does not have the key."`
+	KeyHash             string   `json:"key_sha256" doc:"SHA-256 of the public key (SubjectPublicKeyInfo), hexadecimal with colons: the value that pki-ceremony prints."`
 	Certificate         string   `json:"certificate" doc:"The certificate in PEM, empty while pending."`
 	CSR                 string   `json:"csr,omitempty" doc:"The request in PEM, while pending."`
 	Serial              string   `json:"serial_number" doc:"Serial number of the certificate."`
@@ -294,6 +295,9 @@ func answerIssuer(i *issuer.Issuer) issuerAnswer {
 		OCSPServers:         settings.OCSPServers,
 		EnableAIATemplating: settings.EnableAIATemplating,
 		PermittedProfiles:   settings.PermittedProfiles,
+	}
+	if key := i.Key(); key != (cert.Fingerprint{}) {
+		answer.KeyHash = key.String()
 	}
 	if c := i.Certificate(); c != nil {
 		answer.Certificate = cert.CertificatePEM(c.Raw)

@@ -42,6 +42,7 @@ type keyAnswer struct {
 	Type         string       `json:"key_type" doc:"rsa, ec or ed25519."`
 	Bits         int          `json:"key_bits" doc:"Size of the key in bits; 0 for ed25519."`
 	SubjectKeyID string       `json:"subject_key_id" doc:"Key identifier that certificates of this key carry (RFC 7093 section 2 method 1), hexadecimal with colons."`
+	KeyHash      string       `json:"key_sha256" doc:"SHA-256 of the public key (SubjectPublicKeyInfo), hexadecimal with colons: the value that pki-ceremony prints."`
 	TokenName    string       `json:"managed_key_name,omitempty" doc:"Token that holds the key; absent for keys in storage."`
 	TokenKeyID   string       `json:"managed_key_id,omitempty" doc:"CKA_ID of the key in its token, hexadecimal with colons."`
 	Evidence     *keyEvidence `json:"evidence,omitempty" doc:"Attributes of the private key as the token reported them when it generated the key. They are statements of its library, not proofs."`
@@ -169,8 +170,8 @@ func (m *mount) unused(ctx context.Context, key *keyring.Key) error {
 }
 
 func (m *mount) generateKey(ctx context.Context, _ *schema.Call, in keyGenerate) (keyAnswer, error) {
-	if (in.Where == "kms") != (in.HSM != "") {
-		return keyAnswer{}, fault.Field("hsm", "names the token for keys/generate/kms, and is for that path only")
+	if err := checkHSM(in.Where, in.HSM); err != nil {
+		return keyAnswer{}, err
 	}
 	spec, err := cert.NewKeySpec(in.Type, in.Bits)
 	if err != nil {
@@ -186,6 +187,17 @@ func (m *mount) generateKey(ctx context.Context, _ *schema.Call, in keyGenerate)
 	}
 	answer.PrivateKey, err = m.engine.Ring.Export(ctx, key.ID)
 	return answer, err
+}
+
+// checkHSM holds hsm to the path whose key is in a token.
+func checkHSM(where, hsm string) error {
+	switch {
+	case where == "kms" && hsm == "":
+		return fault.Field("hsm", "is required for kms: name a token of this mount; list them with: vault list MOUNT/hsm")
+	case where != "kms" && hsm != "":
+		return fault.Field("hsm", "is for kms only: use the path that ends in /kms to make the key in a token")
+	}
+	return nil
 }
 
 func (m *mount) importKey(ctx context.Context, call *schema.Call, in keyImport) (keyAnswer, error) {
@@ -224,6 +236,7 @@ func answerKey(key *keyring.Key) (keyAnswer, error) {
 		Type:         string(key.Spec.Type),
 		Bits:         key.Spec.Bits,
 		SubjectKeyID: colons(id),
+		KeyHash:      key.Fingerprint().String(),
 		TokenName:    key.Token,
 		TokenKeyID:   colons(key.TokenID),
 	}

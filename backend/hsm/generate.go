@@ -108,7 +108,7 @@ func (c *conn) able(spec cert.KeySpec) error {
 	for _, mechanism := range needs {
 		if !c.mech[mechanism] {
 			return fault.Field("key_type", "token %q (%s) does not support %s keys: it lacks %s",
-				c.info.Label, c.info.SerialNumber, spec.Type, knownMechanisms[mechanism])
+				c.info.Label, c.info.SerialNumber, spec.Type, mechanismName(mechanism))
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ package hsm
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
@@ -76,10 +77,27 @@ type Status struct {
 	Serial       string
 	Manufacturer string
 	Model        string
-	Firmware     string   // "major.minor"
-	Mechanisms   []string // CKM_ names where known, hexadecimal numbers otherwise; sorted
-	LastError    string   // of the token while it was open; "" when there was none
-	LastErrorAt  time.Time
+	Firmware     string // "major.minor"
+	Mechanisms
+	LastError   string // of the token while it was open; "" when there was none
+	LastErrorAt time.Time
+}
+
+// Mechanisms says which of the PKCS#11 mechanisms that this package calls a token has.
+type Mechanisms struct {
+	Present []string // CKM_ names, in the order of RSA, EC and Ed25519
+	Missing []string
+	Count   int // of all mechanisms of the token
+}
+
+// TrimPIN removes one newline from the end of a PIN, LF or CR LF: files and echo end in
+// one, and the token would count a wrong PIN.
+func TrimPIN(text string) string {
+	text, cut := strings.CutSuffix(text, "\n")
+	if cut {
+		text = strings.TrimSuffix(text, "\r")
+	}
+	return text
 }
 
 // Pair is what a token holds under one CKA_ID: both halves of a key pair, or one

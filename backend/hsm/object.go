@@ -4,7 +4,6 @@ package hsm
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/miekg/pkcs11"
 
@@ -115,44 +114,39 @@ const (
 	ckkECEdwards           = 0x40
 )
 
-// knownMechanisms names the mechanisms that matter to a certification authority.
-var knownMechanisms = map[uint]string{
-	pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN:  "CKM_RSA_PKCS_KEY_PAIR_GEN",
-	pkcs11.CKM_RSA_PKCS:               "CKM_RSA_PKCS",
-	pkcs11.CKM_RSA_X_509:              "CKM_RSA_X_509",
-	pkcs11.CKM_RSA_PKCS_OAEP:          "CKM_RSA_PKCS_OAEP",
-	pkcs11.CKM_RSA_PKCS_PSS:           "CKM_RSA_PKCS_PSS",
-	pkcs11.CKM_SHA256_RSA_PKCS:        "CKM_SHA256_RSA_PKCS",
-	pkcs11.CKM_SHA384_RSA_PKCS:        "CKM_SHA384_RSA_PKCS",
-	pkcs11.CKM_SHA512_RSA_PKCS:        "CKM_SHA512_RSA_PKCS",
-	pkcs11.CKM_SHA256_RSA_PKCS_PSS:    "CKM_SHA256_RSA_PKCS_PSS",
-	pkcs11.CKM_SHA384_RSA_PKCS_PSS:    "CKM_SHA384_RSA_PKCS_PSS",
-	pkcs11.CKM_SHA512_RSA_PKCS_PSS:    "CKM_SHA512_RSA_PKCS_PSS",
-	pkcs11.CKM_EC_KEY_PAIR_GEN:        "CKM_EC_KEY_PAIR_GEN",
-	pkcs11.CKM_ECDSA:                  "CKM_ECDSA",
-	pkcs11.CKM_ECDSA_SHA256:           "CKM_ECDSA_SHA256",
-	pkcs11.CKM_ECDSA_SHA384:           "CKM_ECDSA_SHA384",
-	pkcs11.CKM_ECDSA_SHA512:           "CKM_ECDSA_SHA512",
-	pkcs11.CKM_ECDH1_DERIVE:           "CKM_ECDH1_DERIVE",
-	ckmECEdwardsKeyPairGen:            "CKM_EC_EDWARDS_KEY_PAIR_GEN",
-	ckmEdDSA:                          "CKM_EDDSA",
-	pkcs11.CKM_AES_KEY_GEN:            "CKM_AES_KEY_GEN",
-	pkcs11.CKM_AES_GCM:                "CKM_AES_GCM",
-	pkcs11.CKM_AES_KEY_WRAP:           "CKM_AES_KEY_WRAP",
-	pkcs11.CKM_AES_CBC_PAD:            "CKM_AES_CBC_PAD",
-	pkcs11.CKM_GENERIC_SECRET_KEY_GEN: "CKM_GENERIC_SECRET_KEY_GEN",
+// usedMechanisms are the mechanisms that this package calls.
+var usedMechanisms = []struct {
+	number uint
+	name   string
+}{
+	{pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, "CKM_RSA_PKCS_KEY_PAIR_GEN"},
+	{pkcs11.CKM_RSA_PKCS, "CKM_RSA_PKCS"},
+	{pkcs11.CKM_RSA_PKCS_PSS, "CKM_RSA_PKCS_PSS"},
+	{pkcs11.CKM_EC_KEY_PAIR_GEN, "CKM_EC_KEY_PAIR_GEN"},
+	{pkcs11.CKM_ECDSA, "CKM_ECDSA"},
+	{ckmECEdwardsKeyPairGen, "CKM_EC_EDWARDS_KEY_PAIR_GEN"},
+	{ckmEdDSA, "CKM_EDDSA"},
 }
 
-// mechanismNames returns the names of mechanisms, sorted.
-func mechanismNames(mechanisms map[uint]bool) []string {
-	names := make([]string, 0, len(mechanisms))
-	for m := range mechanisms {
-		name := knownMechanisms[m]
-		if name == "" {
-			name = fmt.Sprintf("0x%08x", m)
+// mechanismName returns the name of a mechanism that this package calls.
+func mechanismName(number uint) string {
+	for _, used := range usedMechanisms {
+		if used.number == number {
+			return used.name
 		}
-		names = append(names, name)
 	}
-	slices.Sort(names)
-	return names
+	return fmt.Sprintf("mechanism 0x%08x", number)
+}
+
+// mechanismsOf sorts out the mechanisms of a token.
+func mechanismsOf(has map[uint]bool) Mechanisms {
+	m := Mechanisms{Count: len(has)}
+	for _, used := range usedMechanisms {
+		if has[used.number] {
+			m.Present = append(m.Present, used.name)
+		} else {
+			m.Missing = append(m.Missing, used.name)
+		}
+	}
+	return m
 }

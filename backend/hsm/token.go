@@ -117,7 +117,10 @@ func (l *library) tryConnect(t target) (*conn, error) {
 		return nil, last
 	}
 	c, err := l.connect(t, t.how)
-	if err != nil && !fault.Is(err, fault.Conflict) && !fault.Is(err, fault.Denied) {
+	if err != nil && t.how == byOperator {
+		err = l.explain(t, err)
+	}
+	if err != nil && !fault.Is(err, fault.Invalid) && !fault.Is(err, fault.Conflict) && !fault.Is(err, fault.Denied) {
 		l.mu.Lock()
 		l.absent[key] = err
 		l.mu.Unlock()
@@ -231,7 +234,7 @@ func (t *Token) Status(ctx context.Context) Status {
 	if c != nil {
 		status.Manufacturer, status.Model = c.info.ManufacturerID, c.info.Model
 		status.Firmware = fmt.Sprintf("%d.%d", c.info.FirmwareVersion.Major, c.info.FirmwareVersion.Minor)
-		status.Mechanisms = mechanismNames(c.mech)
+		status.Mechanisms = mechanismsOf(c.mech)
 	}
 	d.lib.mu.Lock()
 	defer d.lib.mu.Unlock()

@@ -12,7 +12,8 @@ import (
 
 // PutToken writes a token's config after opening the token with it. The PIN of an
 // earlier config is kept when the new one has none and names the same token. A PIN
-// that is given clears its latch, so it is tried once more. Conflict when keys of
+// that is given clears its latch, so it is tried once more; one newline at its end is
+// removed. Conflict when keys of
 // the ring would not be found in the token any more. MaxSessions holds from when
 // this process next opens the token.
 func (r *Ring) PutToken(ctx context.Context, name string, config TokenConfig) error {
@@ -57,8 +58,9 @@ func (r *Ring) putToken(ctx context.Context, name string, config TokenConfig) er
 	}
 	old, existed := i.tokens[name]
 	open := hsm.Offer
-	if config.PIN == "" {
-		if existed && !config.sameToken(old) {
+	config.PIN = hsm.TrimPIN(config.PIN)
+	if config.PIN == "" && existed {
+		if !config.sameToken(old) {
 			// It would be shown to a library or token that it was not meant for.
 			return fault.Field("pin", "must be given again when the module or the token changes")
 		}

@@ -6,11 +6,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 
 	"golang.org/x/term"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/hsm"
 )
 
 // maxPIN is the longest PIN that is read, in octets; PKCS#11 tokens take far less.
@@ -33,7 +33,7 @@ func (a *app) pin(token string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	pin := strings.TrimRight(string(raw), "\r\n")
+	pin := hsm.TrimPIN(string(raw))
 	if pin == "" || len(pin) > maxPIN {
 		return "", fault.Field("--pin-file", "must hold a PIN of 1 to %d octets on one line", maxPIN)
 	}

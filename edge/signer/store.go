@@ -142,7 +142,7 @@ func readPIN(path string) (string, error) {
 	if err != nil {
 		return "", fault.FieldOf(fault.Unavailable, "signer.pkcs11.pin_file", "%w", err)
 	}
-	pin := strings.TrimRight(string(raw), "\r\n")
+	pin := hsm.TrimPIN(string(raw))
 	if pin == "" || len(pin) > maxPIN {
 		return "", fault.Field("signer.pkcs11.pin_file", "must hold a PIN of 1 to %d octets on one line", maxPIN)
 	}

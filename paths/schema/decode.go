@@ -183,11 +183,21 @@ func cloned(value reflect.Value) reflect.Value {
 	return value
 }
 
+// otherNames are what people call fields whose names are spelled too differently to be
+// found by Nearest.
+var otherNames = map[string][]string{
+	"cn": {"common_name"}, "san": {"alt_names"}, "sans": {"alt_names"}, "serial": {"serial_number"},
+	"slot": {"token_label", "token_serial"}, "password": {"pin"}, "lib": {"module"}, "library": {"module"},
+}
+
 // unknown refuses a field and names the nearest one: a misspelled restriction must
 // not disappear (fields-1).
 func (p *plan) unknown(prefix, name string) error {
 	if len(name) > 64 {
 		name = name[:64] + "..."
+	}
+	if known := otherNames[name]; len(known) > 0 && !slices.ContainsFunc(known, func(n string) bool { _, has := p.names[n]; return !has }) {
+		return fault.Field(prefix+name, "is not a known field; did you mean %s?", fault.List(known))
 	}
 	if best := fault.Nearest(name, slices.Collect(maps.Keys(p.names))); best != "" {
 		return fault.Field(prefix+name, "is not a known field; did you mean %s?", best)
