@@ -35,12 +35,17 @@ const (
 )
 
 // Request is a CSR that has been read, whose signature proves possession of the
-// key, whose key passed CheckKey, and that asks for no CA rights.
+// key, whose key passed CheckKey, and that asks for no CA rights. The embedded
+// CertificateRequest knows nothing of the attributes: what they ask for is below.
 type Request struct {
 	*x509.CertificateRequest
 	// Names are the requested subjectAltNames, normalised, without repetitions; a
-	// DNS name may be a wildcard.
+	// DNS name may be a wildcard. None when NamesErr is set.
 	Names Names
+	// NamesErr says why the requested subjectAltNames cannot be certified: a type that
+	// is not understood, or a name that breaks its rules. Whoever takes Names refuses
+	// the request then; for others it has no meaning.
+	NamesErr error
 	// KeyUsage is the requested keyUsage, 0 when the CSR asks for none.
 	KeyUsage x509.KeyUsage
 	// ExtKeyUsage lists the requested extKeyUsage OIDs in dotted form.
@@ -48,7 +53,8 @@ type Request struct {
 	// CA says that the CSR asks for CA:TRUE; only ParseCACSR lets it be true.
 	CA bool
 	// Unknown lists the OIDs of requested extensions other than subjectAltName,
-	// keyUsage, extKeyUsage and basicConstraints.
+	// keyUsage, extKeyUsage and basicConstraints, and Microsoft's attribute for
+	// extensions, of which none is taken.
 	Unknown []string
 }
 
@@ -56,7 +62,8 @@ type Request struct {
 // MaxCSR octets, trailing data, a key beyond the caps, duplicate or ill-formed
 // extensions, more than MaxSANs names, CA rights, a weak or unknown key, MD5 and
 // SHA-1 signatures, a signature that does not verify. A request for CA:TRUE is
-// refused with ca-1's rule unless parsed by ParseCACSR.
+// refused with ca-1's rule unless parsed by ParseCACSR. Which names are allowed is
+// not its question: see NamesErr.
 func ParseCSR(raw []byte) (*Request, error) {
 	request, err := parseCSR(raw)
 	if err != nil {
@@ -89,16 +96,18 @@ func parseCSR(raw []byte) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	extensions, err := scanCSR(der)
+	found, err := scanCSR(der)
 	if err != nil {
 		return nil, err
 	}
 	request := &Request{}
-	if err := request.readExtensions(extensions); err != nil {
+	if err := request.readExtensions(found.extensions); err != nil {
 		return nil, err
 	}
-	request.CertificateRequest, err = x509.ParseCertificateRequest(der)
-	if err != nil {
+	if err := request.readMicrosoft(found.microsoft); err != nil {
+		return nil, err
+	}
+	if request.CertificateRequest, err = parseWithoutAttributes(der, found.info); err != nil {
 		return nil, fault.Field("csr", "must be a PKCS#10 request: %w", err)
 	}
 	if err := CheckSPKI("csr", request.RawSubjectPublicKeyInfo, request.PublicKey); err != nil {
@@ -139,9 +148,16 @@ func malformed(what string) error {
 	return fault.Field("csr", "must be a PKCS#10 request in DER: %s", what)
 }
 
+// scanned is what scanCSR finds; all of it aliases the CSR.
+type scanned struct {
+	info       cryptobyte.String // the content of the CertificationRequestInfo
+	extensions []extension
+	microsoft  cryptobyte.String // the values of Microsoft's attribute, nil for none
+}
+
 // scanCSR walks the outer structure of RFC 2986 section 4 without decoding names or
 // keys, holds the caps, and returns the requested extensions.
-func scanCSR(der []byte) ([]extension, error) {
+func scanCSR(der []byte) (*scanned, error) {
 	input := cryptobyte.String(der)
 	var outer, info, spki, attributes cryptobyte.String
 	var version int
@@ -155,6 +171,7 @@ func scanCSR(der []byte) ([]extension, error) {
 		!outer.SkipASN1(cbasn1.BIT_STRING) || !outer.Empty() {
 		return nil, malformed("not a CertificationRequest")
 	}
+	found := &scanned{info: info}
 	if !info.ReadASN1Integer(&version) || version != 0 || !info.SkipASN1(cbasn1.SEQUENCE) ||
 		!info.ReadASN1(&spki, cbasn1.SEQUENCE) {
 		return nil, malformed("not a CertificationRequestInfo of version 1")
@@ -166,42 +183,42 @@ func scanCSR(der []byte) ([]extension, error) {
 	if !info.ReadOptionalASN1(&attributes, &present, cbasn1.Tag(0).ContextSpecific().Constructed()) || !info.Empty() {
 		return nil, malformed("ill-formed attributes")
 	}
-	return scanAttributes(attributes)
+	return found, found.scanAttributes(attributes)
 }
 
-// scanAttributes returns what the one extensionRequest attribute of RFC 2985
+// scanAttributes finds what the one extensionRequest attribute of RFC 2985
 // section 5.4.2 holds. A second one, or one with several values, would let two
 // readers see two requests.
-func scanAttributes(attributes cryptobyte.String) (extensions []extension, err error) {
+func (s *scanned) scanAttributes(attributes cryptobyte.String) (err error) {
 	seen := make(map[string]bool)
 	for count := 0; !attributes.Empty(); count++ {
 		var attribute, values, list cryptobyte.String
 		var oid asn1.ObjectIdentifier
 		if count == maxAttributes {
-			return nil, fault.FieldOf(fault.TooLarge, "csr", "must hold at most %d attributes", maxAttributes)
+			return fault.FieldOf(fault.TooLarge, "csr", "must hold at most %d attributes", maxAttributes)
 		}
 		if !attributes.ReadASN1(&attribute, cbasn1.SEQUENCE) || !attribute.ReadASN1ObjectIdentifier(&oid) ||
 			!attribute.ReadASN1(&values, cbasn1.SET) || !attribute.Empty() {
-			return nil, malformed("ill-formed attribute")
+			return malformed("ill-formed attribute")
 		}
 		name := oid.String()
 		if seen[name] {
-			return nil, fault.Field("csr", "must hold attribute %s once", name)
+			return fault.Field("csr", "must hold attribute %s once", name)
 		}
 		seen[name] = true
 		switch name {
 		case oidMSExtensionRequest:
-			return nil, fault.Field("csr", "must request extensions in attribute %s, not %s", oidExtensionRequest, name)
+			s.microsoft = values
 		case oidExtensionRequest:
 			if !values.ReadASN1(&list, cbasn1.SEQUENCE) || !values.Empty() {
-				return nil, malformed("extensionRequest must hold one value")
+				return malformed("extensionRequest must hold one value")
 			}
-			if extensions, err = scanExtensions(list); err != nil {
-				return nil, err
+			if s.extensions, err = scanExtensions(list); err != nil {
+				return err
 			}
 		}
 	}
-	return extensions, nil
+	return nil
 }
 
 func scanExtensions(list cryptobyte.String) ([]extension, error) {
@@ -238,7 +255,9 @@ func (r *Request) readExtensions(extensions []extension) (err error) {
 	for _, ext := range extensions {
 		switch ext.oid {
 		case OIDSubjectAltName:
-			r.Names, err = ParseSAN(ext.value)
+			if r.Names, r.NamesErr = ParseSAN(ext.value); fault.Is(r.NamesErr, fault.TooLarge) {
+				err = r.NamesErr
+			}
 		case OIDBasicConstraints:
 			r.CA, err = readBasicConstraints(ext.value)
 		case OIDKeyUsage:

@@ -119,6 +119,9 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 		return nil, fault.Field("csr", "the public key is that of the signing issuer %s itself", parent.ID())
 	}
 	if request.UseCSR {
+		if csr.NamesErr != nil {
+			return nil, fault.Field("csr", "%w", csr.NamesErr)
+		}
 		request.Subject, request.Names = csr.Subject, csr.Names
 	}
 	if limit := parent.Certificate().MaxPathLen; request.Profile.MaxPathLength < 0 && limit > 0 {
@@ -134,6 +137,9 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 	}, who)
 	if err != nil {
 		return nil, err
+	}
+	if missing := profile.Missing(&csr.Subject, &signed.Subject); request.UseCSR && len(missing) > 0 {
+		warnings = append(warnings, droppedAttributes(missing))
 	}
 	return &Result{Certificate: signed, Serial: cert.SerialOf(signed.SerialNumber), Issuer: parent, Warnings: warnings}, nil
 }

@@ -133,6 +133,11 @@ func (s *Service) template(ctx context.Context, request Request, who role.Identi
 	if ask.Subject, ask.Names, err = c.role.Names(request.Names, who); err != nil {
 		return nil, nil, err
 	}
+	if csr := request.Names.CSR; csr != nil {
+		if extra := c.role.Extra(csr, &ask.Subject); len(extra) > 0 {
+			c.warnings = append(c.warnings, droppedAttributes(extra))
+		}
+	}
 	ask.Issuer = c.issuer.Certificate()
 	ask.LeafNotAfter = profile.LeafNotAfter(c.issuer.Settings().LeafNotAfter)
 	if ask.URLs, err = s.urls(ctx, c.issuer); err != nil {
@@ -148,8 +153,12 @@ func (s *Service) template(ctx context.Context, request Request, who role.Identi
 	if err != nil {
 		return nil, nil, err
 	}
-	c.warnings = planned.Warnings
+	c.warnings = append(c.warnings, planned.Warnings...)
 	return planned.Certificate, ask.PublicKey, nil
+}
+
+func droppedAttributes(names []string) string {
+	return "the CSR asked for subject attributes that the certificate does not have: " + strings.Join(names, ", ")
 }
 
 // makeKey generates the key of an issue request: the algorithm asked for when role

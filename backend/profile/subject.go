@@ -57,7 +57,7 @@ func AttributeValues(name *pkix.Name, attribute string) []string {
 			return *a.all(name)
 		}
 	}
-	return nil
+	return nil // such as an OID
 }
 
 func present(value string) []string {

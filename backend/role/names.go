@@ -40,6 +40,9 @@ func (r *Role) Names(ask Ask, who Identity) (pkix.Name, cert.Names, error) {
 		return pkix.Name{}, cert.Names{}, err
 	}
 	if ask.CSR != nil && r.config.UseCSRSANs {
+		if ask.CSR.NamesErr != nil {
+			return pkix.Name{}, cert.Names{}, fault.Field("csr", "%w; with use_csr_sans=false the role takes names from the request alone", ask.CSR.NamesErr)
+		}
 		err = g.addAll(ask.CSR.Names)
 	} else {
 		err = g.readAll(&ask)
@@ -349,7 +352,9 @@ func (r *Role) subject(cn string, ask *Ask) (pkix.Name, error) {
 		profile.AddUserID(&subject, id)
 	}
 	if ask.CSR != nil && r.profile.CSRExtra() == profile.CSRRefuse {
-		return subject, r.refuseExtra(&ask.CSR.Subject, &subject)
+		if extra := r.Extra(ask.CSR, &subject); len(extra) > 0 {
+			return subject, fault.Field("csr", "asks for subject attributes that the role does not give: %s (csr_extra=refuse)", strings.Join(extra, ", "))
+		}
 	}
 	return subject, nil
 }

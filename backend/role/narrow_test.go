@@ -210,37 +210,6 @@ func TestKeySizesOfTheRoleAreMinimums(t *testing.T) {
 	}
 }
 
-func TestCSRSubjectIsNotDroppedInSilence(t *testing.T) {
-	base := preset(t, "tls-server")
-	base.SubjectAllowed = []string{"common_name", "organization"}
-	base.SubjectFixed = map[string]string{"country": "DE"}
-	change := func(c *role.Config) { exampleCom(c); c.Organization = []string{"Example"} }
-	names := cert.Names{DNS: []string{"a.example.com"}}
-	for name, c := range map[string]struct {
-		subject pkix.Name
-		ok      bool
-	}{
-		"empty":    {pkix.Name{}, true},
-		"the same": {pkix.Name{CommonName: "a.example.com", Organization: []string{"Example"}, Country: []string{"DE"}}, true},
-		"other":    {pkix.Name{Organization: []string{"Evil"}}, false},
-		"more":     {pkix.Name{Organization: []string{"Example", "Evil"}}, false},
-		"unknown": {pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{
-			{Type: []int{1, 2, 840, 113549, 1, 9, 1}, Value: "root@example.com"},
-		}}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			ask := role.Ask{CSR: csr(c.subject, names)}
-			_, _, err := bind(t, base, change).Names(ask, role.Identity{})
-			require.Equal(t, c.ok, err == nil, "%v", err)
-			loose := base
-			loose.CSRExtra = profile.CSRDrop
-			subject, _, err := bind(t, loose, change).Names(ask, role.Identity{})
-			require.NoError(t, err)
-			require.Equal(t, []string{"Example"}, subject.Organization)
-		})
-	}
-}
-
 func TestAccountable(t *testing.T) {
 	r := compile(t, func(c *role.Config) {
 		c.Owner, c.OwnerRequired, c.MetadataRequired = "team", true, []string{"ticket"}

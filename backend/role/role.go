@@ -194,29 +194,21 @@ func (r *Role) EngineKey(keyType string, bits int) (cert.KeySpec, error) {
 	return r.profile.EngineKey(keyType, bits)
 }
 
-// attributeOfOID maps the types of X.520 attributes to the names of the API.
-var attributeOfOID = map[string]string{
-	"2.5.4.3": "common_name", "2.5.4.5": "serial_number", "2.5.4.6": "country", "2.5.4.7": "locality",
-	"2.5.4.8": "province", "2.5.4.9": "street_address", "2.5.4.10": "organization", "2.5.4.11": "ou",
-	"2.5.4.17": "postal_code", "0.9.2342.19200300.100.1.1": "user_id",
-}
-
-// refuseExtra refuses subject attributes of a CSR that the certificate will not
-// have: a closed world does not drop them in silence. The common name and the
-// serialNumber have fields of their own that say what becomes of them.
-func (r *Role) refuseExtra(asked, given *pkix.Name) error {
-	for _, attribute := range asked.Names {
-		name := attributeOfOID[attribute.Type.String()]
-		if name == "common_name" || name == "serial_number" {
-			continue
+// Extra lists the subject attributes of a CSR that the given subject does not have, by
+// name or OID. The common name and the serialNumber have fields of their own that say
+// what becomes of them, so of these only a second one is extra.
+func (r *Role) Extra(csr *cert.Request, given *pkix.Name) []string {
+	var extra []string
+	count := map[string]int{}
+	for _, attribute := range profile.Attributes(&csr.Subject) {
+		count[attribute.Name]++
+		gone := count[attribute.Name] > 1
+		if attribute.Name != "common_name" && attribute.Name != "serial_number" {
+			gone = attribute.Value == "" || attribute.Value != r.pinned[attribute.Name] && !slices.Contains(profile.AttributeValues(given, attribute.Name), attribute.Value)
 		}
-		value, text := attribute.Value.(string)
-		if name == "" || !text || value != r.pinned[name] && !slices.Contains(profile.AttributeValues(given, name), value) {
-			if name == "" {
-				name = attribute.Type.String()
-			}
-			return fault.Field("csr", "asks for a subject attribute %s that the role does not give (csr_extra=refuse)", name)
+		if gone && !slices.Contains(extra, attribute.Name) {
+			extra = append(extra, attribute.Name)
 		}
 	}
-	return nil
+	return extra
 }

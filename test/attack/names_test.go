@@ -244,8 +244,9 @@ func TestNames6_WhatIsNotTakenIsStillValidated(t *testing.T) {
 		shut(t, m, "params", body{"csr": csrFor(t, "a.example.com"), "common_name": "evil.org"}, "allowed_domains")
 		shut(t, m, "params", body{"csr": csrFor(t, "a.example.com"), "common_name": "a.example.com", "alt_names": "evil.org"}, "allowed_domains")
 		shut(t, m, "params", body{"csr": csrFor(t, "a.example.com")}, "common_name") // the CSR's does not count
-		// Names that nobody could certify are refused even where they would be ignored.
+		// Names that nobody could certify are refused where they would be taken, and only there.
 		bad := csrOf(t, &x509.CertificateRequest{DNSNames: []string{"a..b"}}, newKey(t))
-		shut(t, m, "params", body{"csr": bad, "common_name": "a.example.com"}, "empty labels")
+		shut(t, m, "web", body{"csr": bad, "common_name": "a.example.com"}, "empty labels")
+		require.Equal(t, []string{"a.example.com"}, open(t, m, "params", body{"csr": bad, "common_name": "a.example.com"}).DNSNames)
 	})
 }
