@@ -51,6 +51,13 @@ func (b *batch) page(ctx context.Context, places []int) (left []int, err error) 
 		return nil, err
 	}
 	candidates := make([]*candidate, len(places))
+	defer func() {
+		for _, c := range candidates {
+			if c != nil {
+				c.release()
+			}
+		}
+	}()
 	err = parallel(len(places), func(n int) {
 		candidates[n], b.outcomes[places[n]].Err = b.prepare(ctx, places[n], page.Serial())
 	})
@@ -81,6 +88,7 @@ func (b *batch) prepare(ctx context.Context, at int, serial cert.Serial) (*candi
 	}
 	c, err := b.service.prepare(ctx, b.requests[at], b.who, serial)
 	if err == nil && !c.role.AllowsBatch() {
+		c.release()
 		return nil, fault.New(fault.Denied, "role %s is for one request at a time (allow_batch)", c.role.Name())
 	}
 	return c, err

@@ -52,7 +52,8 @@ type Lists interface {
 // Service issues the certificates of one mount.
 type Service struct {
 	Config
-	kinds sync.Map // profile name@version -> its kind
+	kinds  sync.Map // profile name@version -> its kind
+	claims claims
 }
 
 // New returns a service that has touched nothing.
@@ -126,6 +127,7 @@ func (s *Service) one(ctx context.Context, request Request, who role.Identity) (
 	if err != nil {
 		return nil, err
 	}
+	defer candidate.release()
 	if err := candidate.redeem(); err != nil {
 		return nil, err
 	}

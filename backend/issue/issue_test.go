@@ -247,27 +247,6 @@ func TestKey1_KeyOfACAIsRefused(t *testing.T) {
 	require.Equal(t, "csr", fault.FieldOfError(err), "%v", err)
 }
 
-func TestUniqueKeysBelongToOneOwner(t *testing.T) {
-	ctx := context.Background()
-	m := start(t, nil)
-	base, err := profile.FromPreset("tls-server")
-	require.NoError(t, err)
-	base.UniqueKey = true
-	_, err = m.catalog.PutProfile(ctx, "unique", base)
-	require.NoError(t, err)
-	bound := role.DefaultConfigFor("unique", base)
-	bound.AllowedDomains, bound.AllowSubdomains = []string{"example.com"}, true
-	require.NoError(t, m.catalog.PutRole(ctx, "web", bound))
-	key := newKey(t)
-	ask := func(owner string) error {
-		_, err := m.issue.Sign(ctx, issue.Request{Role: "web", CSR: csr(t, key, "a.example.com"), Note: issue.Annotation{Owner: owner}}, role.Identity{})
-		return err
-	}
-	require.NoError(t, ask("one"))
-	require.NoError(t, ask("one"))
-	require.ErrorContains(t, ask("two"), "unique_key")
-}
-
 func TestIssuerMustBeAbleAndWilling(t *testing.T) {
 	ctx := context.Background()
 	m := start(t, nil)

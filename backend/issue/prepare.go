@@ -28,60 +28,70 @@ type candidate struct {
 	record   ledger.Record
 	signed   *x509.Certificate
 	warnings []string
+	release  func() // ends what the candidate claims; once, and not before it is on record
 }
 
 func missingCSR() error { return fault.Field("csr", "must not be empty") }
 
 // prepare takes a request through role, profile and lints to a draft. It reads
-// snapshots only: no storage operation once they are loaded.
+// snapshots only: no storage operation once they are loaded. The caller releases the
+// candidate.
 func (s *Service) prepare(ctx context.Context, request Request, who role.Identity, serial cert.Serial) (*candidate, error) {
+	c := &candidate{release: func() {}}
+	if err := s.complete(ctx, c, request, who, serial); err != nil {
+		c.release()
+		return nil, err
+	}
+	return c, nil
+}
+
+// complete is prepare for a candidate that the caller releases after a refusal.
+func (s *Service) complete(ctx context.Context, c *candidate, request Request, who role.Identity, serial cert.Serial) (err error) {
 	s.Keys.Touch()
-	c := &candidate{}
-	var err error
 	c.role, err = s.Catalog.Role(ctx, request.Role)
 	if fault.Is(err, fault.NotFound) {
 		// The path exists, its role does not: clients of the built-in engine expect 400.
-		return nil, fault.Field("role", "%w", err)
+		return fault.Field("role", "%w", err)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.profile = c.role.Profile()
 	if err := c.role.Authorize(who); err != nil {
-		return nil, err
+		return err
 	}
 	if err := checkAnnotation(request.Note); err != nil {
-		return nil, err
+		return err
 	}
 	if request.Note.Owner, err = c.role.Accountable(request.Note.Owner, request.Note.Metadata); err != nil {
-		return nil, err
+		return err
 	}
 	authority, err := s.findIssuer(ctx, request, c)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	template, pub, err := s.template(ctx, request, who, c)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	keyHash, err := s.checkKeyUse(ctx, pub, c, request.Note.Owner)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	template.SerialNumber = serial.Big()
 	if err := s.place(ctx, template, c.issuer, c.profile); err != nil {
-		return nil, err
+		return err
 	}
 	c.draft, err = authority.Draft(template, pub, c.issuer.WithinChain(), lint.Check(catalog.LintPolicy(c.profile)))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.record = ledger.Record{
 		Serial: serial, Issuer: c.issuer.ID(), Role: c.role.Name(), Profile: c.profileName(), Requester: who.EntityID,
 		Owner: request.Note.Owner, Contacts: request.Note.Contacts, Metadata: request.Note.Metadata,
 		Replaces: request.Note.Replaces, IssuedAt: s.Now(), KeyHash: keyHash,
 	}
-	return c, nil
+	return nil
 }
 
 // findIssuer picks the issuer and its authority, signing as the profile says.
@@ -186,11 +196,15 @@ func (s *Service) checkKeyUse(ctx context.Context, pub crypto.PublicKey, c *cand
 	if err != nil || !c.profile.UniqueKey() {
 		return hash, err
 	}
+	claimed := s.claims.take(hash, owner)
+	if claimed {
+		c.release = func() { s.claims.release(hash) }
+	}
 	taken, err := s.Ledger.OtherOwner(hash, owner)
 	if err != nil {
 		return hash, err
 	}
-	if taken {
+	if taken || !claimed {
 		return hash, fault.Field("csr", "the key is in use by another owner and profile %s wants unique keys (unique_key)", c.profileName())
 	}
 	return hash, nil

@@ -30,6 +30,7 @@ func (s *Service) Simulate(ctx context.Context, request Request, who role.Identi
 	if err != nil {
 		return nil, err
 	}
+	defer c.release()
 	findings, err := lint.Certificate(c.draft.Certificate(), c.issuer.Certificate(), catalog.LintPolicy(c.profile))
 	if err != nil {
 		return nil, err
