@@ -1,6 +1,7 @@
 package paths_test
 
 import (
+	"crypto/x509"
 	"net/http"
 	"testing"
 
@@ -34,4 +35,26 @@ func TestRolesTellWhatTheyDoNotGrant(t *testing.T) {
 		require.Contains(t, m.Write(t, "issue/web", map[string]any{"cn": "a.example.com"}).Expect(http.StatusBadRequest).Errors[0], "did you mean common_name?")
 		require.Contains(t, m.Write(t, "revoke", map[string]any{"serial": "01"}).Expect(http.StatusBadRequest).Errors[0], "did you mean serial_number?")
 	})
+}
+
+// keyEncipherment is on request: by the role, or by the CSR.
+func TestTLSServersEncipherKeysOnRequestOnly(t *testing.T) {
+	m := pathstest.InProcess(t)
+	withRoot(t, m)
+	require.Contains(t, m.Read(t, "presets/tls-server", nil).Expect(http.StatusOK).Text("description"), "key_usage=DigitalSignature,KeyEncipherment")
+	grants := map[string]any{"profile": "tls-server", "allowed_domains": "example.com", "allow_subdomains": true}
+	m.Write(t, "roles/signs", grants).Expect(http.StatusOK)
+	grants["key_usage"] = "DigitalSignature,KeyEncipherment"
+	m.Write(t, "roles/enciphers", grants).Expect(http.StatusOK)
+	for role, want := range map[string]x509.KeyUsage{
+		"signs": x509.KeyUsageDigitalSignature, "enciphers": x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+	} {
+		for _, kind := range []string{"rsa", "ec"} {
+			issued := m.Write(t, "issue/"+role, map[string]any{"alt_names": "a.example.com", "key_type": kind}).Expect(http.StatusOK)
+			if kind == "ec" {
+				want = x509.KeyUsageDigitalSignature
+			}
+			require.Equal(t, want, parsePEM(t, issued.Text("certificate")).KeyUsage, "%s %s", role, kind)
+		}
+	}
 }

@@ -30,8 +30,8 @@ var lookup = idna.New(
 // certified: lower case, A-labels, no trailing dot. It refuses empty labels, labels
 // beyond 63 and names beyond 253 octets, characters other than letters, digits,
 // hyphen and underscore, labels that start or end with a hyphen, U-labels that IDNA
-// does not allow or that mix scripts, IP addresses, and wildcards. A name with
-// underscores is a DNS name but no host name: see IsHostname.
+// does not allow or that mix scripts, names that end in a number, and wildcards. A name
+// with underscores is a DNS name but no host name: see IsHostname.
 func NormaliseDNS(name string) (string, error) {
 	// The longest U-label form of a 253 octet name stays well below this.
 	if len(name) > 4*MaxDNSName {
@@ -48,19 +48,31 @@ func NormaliseDNS(name string) (string, error) {
 	if len(normal) > MaxDNSName {
 		return "", refuseDNS(normal, "must be at most 253 octets")
 	}
-	numeric := false
 	for label := range strings.SplitSeq(normal, ".") {
 		if err := checkLabel(name, label); err != nil {
 			return "", err
 		}
-		numeric = strings.Trim(label, "0123456789") == ""
 	}
-	if numeric { // the last label: no top-level domain is numeric
-		if _, err := netip.ParseAddr(normal); err == nil {
-			return "", refuseDNS(name, "must not be an IP address")
-		}
+	if _, err := netip.ParseAddr(normal); err == nil {
+		return "", refuseDNS(name, "must not be an IP address: those are asked for as such (ip_sans)")
+	}
+	if EndsInNumber(normal) {
+		return "", refuseDNS(name, "must not end in a number: it would be read as an IP address")
 	}
 	return strings.ToLower(normal), nil
+}
+
+// EndsInNumber reports whether the last label of a name is a number, decimal or
+// hexadecimal with 0x. No top-level domain is one (RFC 3696 section 2), and readers take
+// such names for IPv4 addresses: 10.1 for 10.0.0.1, 2130706433 for 127.0.0.1 (the URL
+// standard of WHATWG, "ends in a number"; RFC 1123 section 2.1).
+func EndsInNumber(name string) bool {
+	name = strings.TrimSuffix(name, ".")
+	last := strings.ToLower(name[strings.LastIndexByte(name, '.')+1:])
+	if hex, found := strings.CutPrefix(last, "0x"); found {
+		return strings.Trim(hex, "0123456789abcdef") == ""
+	}
+	return last != "" && strings.Trim(last, "0123456789") == ""
 }
 
 // NormaliseWildcard is NormaliseDNS for a name that may be a wildcard: "*" as the

@@ -182,10 +182,8 @@ func (o OtherName) check() error {
 	if _, err := ParseOID(o.OID); err != nil {
 		return fault.New(fault.Invalid, "other name: %w", err)
 	}
-	if o.Value == "" || len(o.Value) > MaxOtherName || !utf8.ValidString(o.Value) || strings.ContainsFunc(o.Value, isControl) {
-		return fault.New(fault.Invalid, "other name of type %s must be 1 to %d octets of UTF-8 without control characters", o.OID, MaxOtherName)
+	if o.Value == "" || len(o.Value) > MaxOtherName || !utf8.ValidString(o.Value) || strings.ContainsFunc(o.Value, Unseen) {
+		return fault.New(fault.Invalid, "other name of type %s must be 1 to %d octets of UTF-8 without control, formatting and other unseen characters", o.OID, MaxOtherName)
 	}
 	return nil
 }
-
-func isControl(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 }

@@ -61,8 +61,14 @@ func FromPreset(name string) (Config, error) {
 	return config, nil
 }
 
+// addKeyEncipherment says how to serve clients that use the RSA key exchange of TLS 1.2.
+// It is optional, because TLS needs nothing but digitalSignature for every exchange with
+// forward secrecy (RFC 8446, RFC 9325 section 4.1), and a key should have one use.
+const addKeyEncipherment = " RSA keys get no keyEncipherment, which only the RSA key exchange of TLS 1.2 needs (as in old NSS clients)." +
+	" To add it, set key_usage=DigitalSignature,KeyEncipherment in the role, or ask for it in the CSR."
+
 func tlsServer(c *Config) {
-	c.Description = "TLS servers, within the CA/Browser Forum's lifetimes"
+	c.Description = "TLS servers, within the CA/Browser Forum's lifetimes." + addKeyEncipherment
 	c.DefaultTTL, c.MaxTTL = 45*day, 398*day
 	c.ValiditySchedule = scheduleCABFTLS
 	c.SANTypes, c.SANMin = []string{SANDNS, SANIP}, 1
@@ -79,7 +85,7 @@ func tlsClient(c *Config) {
 }
 
 func mtlsService(c *Config) {
-	c.Description = "services that are TLS server and client at once"
+	c.Description = "services that are TLS server and client at once." + addKeyEncipherment
 	c.DefaultTTL, c.MaxTTL = 30*day, 90*day
 	c.SANTypes, c.SANMin = []string{SANDNS, SANURI}, 1
 	c.SANRequiredTypes, c.SANURIMax = []string{SANDNS}, 1

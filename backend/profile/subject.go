@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
@@ -107,7 +106,7 @@ func checkValue(attribute string, limit int, value string) error {
 	switch {
 	case strings.TrimSpace(value) == "":
 		return fault.Field(attribute, "must not be empty")
-	case strings.IndexFunc(value, unseen) >= 0:
+	case strings.IndexFunc(value, cert.Unseen) >= 0:
 		return fault.Field(attribute, "must be text without control, formatting and other unseen characters")
 	case attribute == "country" && !isCountry(value):
 		return fault.Field(attribute, "must be an ISO 3166 code of two letters such as DE, not %q", value)
@@ -125,14 +124,6 @@ func CheckAttribute(attribute, value string) error {
 		}
 	}
 	return fault.New(fault.Internal, "checking subject attribute %q: not known", attribute)
-}
-
-// unseen reports whether a character shows nothing, or changes how others are shown:
-// names that look alike must be alike (UTS 36 section 3). The joiners are letters'
-// business in several scripts.
-func unseen(r rune) bool {
-	const nonJoiner, joiner = '\u200c', '\u200d'
-	return r == utf8.RuneError || r != nonJoiner && r != joiner && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
 func isCountry(value string) bool {

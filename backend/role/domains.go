@@ -130,12 +130,15 @@ func (d *domains) covers(domain string, s subject) bool {
 	return globLabels(domain, s.text)
 }
 
-// deniedIn returns the denied domain that a free text holds: "evil.org.." is no host
-// name, and careless readers take it for one.
+// deniedIn returns the denied domain that a free text holds, in whatever spelling:
+// "evil.org.." is no host name, and careless readers take it for one.
 func (d *domains) deniedIn(text string) (string, bool) {
-	text = strings.ToLower(text)
+	if len(d.denied) == 0 {
+		return "", false
+	}
+	plain, form := strings.ToLower(text), cert.ComparisonForm(text)
 	for _, domain := range d.denied {
-		if strings.Contains(text, domain) {
+		if strings.Contains(plain, domain) || strings.Contains(form, domain) {
 			return domain, true
 		}
 	}

@@ -123,8 +123,8 @@ func kindOf(cn string) nameKind {
 	if _, err := cert.ParseIP(cn); err == nil {
 		return kindIP
 	}
-	if strings.Contains(cn, "*") {
-		return kindHost
+	if strings.Contains(cn, "*") || strings.Contains(cn, ".") && !strings.ContainsAny(cn, " @") && cert.EndsInNumber(cn) {
+		return kindHost // 10.1 and 0x7f.1 are read as addresses
 	}
 	return kindText
 }
