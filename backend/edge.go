@@ -77,6 +77,9 @@ func listOf(list *crl.Named) feed.List {
 		ThisUpdate: head.ThisUpdate.UTC().Format(time.RFC3339), NextUpdate: head.NextUpdate.UTC().Format(time.RFC3339),
 		Size: int64(head.Size), SHA256: hex.EncodeToString(head.SHA256), URLs: append([]string{}, list.URLs...),
 	}
+	if head.CRL != nil {
+		told.CRLNumber = head.CRL.String()
+	}
 	if list.Kind.IsShard() {
 		told.Kind, told.Shard = string(feed.Shard), string(list.Kind)
 	}

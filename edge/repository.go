@@ -34,7 +34,7 @@ func (r repository) Repository() page.Repository {
 		one := page.Issuer{ID: issuer.ID, Name: issuer.Name, Certificate: issuer.Certificate, OCSP: issuer.OCSP && !snapshot.Manifest.OCSP.Disabled}
 		for _, list := range issuer.Lists {
 			one.Lists = append(one.Lists, page.List{
-				Kind: string(list.Kind), Shard: list.Shard, Number: list.Number,
+				Kind: string(list.Kind), Shard: list.Shard, Number: list.CRL(),
 				ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate, Size: int(list.Size),
 			})
 		}
@@ -73,7 +73,7 @@ func listsOf(issuer *state.Issuer) []feed.List {
 	var lists []feed.List
 	for _, list := range issuer.Lists {
 		lists = append(lists, feed.List{
-			Kind: string(list.Kind), Shard: list.Shard, Number: list.Number, BaseNumber: list.BaseNumber,
+			Kind: string(list.Kind), Shard: list.Shard, Number: list.Number, CRLNumber: list.CRLNumber, BaseNumber: list.BaseNumber,
 			ThisUpdate: list.ThisUpdate.UTC().Format(time.RFC3339), NextUpdate: list.NextUpdate.UTC().Format(time.RFC3339),
 			Size: list.Size, SHA256: list.SHA256, URLs: list.URLs,
 		})

@@ -245,7 +245,7 @@ func (m *mount) importCRL(ctx context.Context, _ *schema.Call, in crlImport) (im
 		return importedAnswer{}, err
 	}
 	return importedAnswer{
-		Number: fmt.Sprint(head.Number), ThisUpdate: rfc3339(head.ThisUpdate), NextUpdate: rfc3339(head.NextUpdate),
+		Number: head.CRLNumber().String(), ThisUpdate: rfc3339(head.ThisUpdate), NextUpdate: rfc3339(head.NextUpdate),
 		RenewBy: rfc3339(head.ThisUpdate.Add(head.NextUpdate.Sub(head.ThisUpdate) / 2)), Entries: head.Entries,
 	}, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/feed"
 	"vault-plugin-secrets-enterprise-pki/paths/pathstest"
 )
 
@@ -156,6 +157,17 @@ func TestCRLOfAnOfflineRootIsImported(t *testing.T) {
 		m.Write(t, "issuer/"+id+"/crl/import", map[string]any{"crl": list(2, -time.Hour, 99*time.Hour)}).Expect(http.StatusConflict)
 		m.Write(t, "issuer/"+id+"/crl/import", map[string]any{"crl": list(4, -time.Hour, 99*time.Hour)}).Expect(http.StatusOK)
 		require.NotContains(t, m.Read(t, "issuer/"+id, nil).Expect(http.StatusOK).Data, "crl_alarm")
+		// A number of 20 octets is shown in decimal; edges go by that of the edition.
+		large := new(big.Int).Lsh(big.NewInt(1), 158)
+		der, err = x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+			Number: large, ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(99 * time.Hour),
+		}, root, key)
+		require.NoError(t, err)
+		answer = m.Write(t, "issuer/"+id+"/crl/import", map[string]any{"crl": string(pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}))}).Expect(http.StatusOK)
+		require.Equal(t, large.String(), answer.Text("crl_number"))
+		told := manifest(t, m).Issuers[0].Lists[0]
+		require.Equal(t, large.String(), told.CRLNumber)
+		require.LessOrEqual(t, told.Number, int64(feed.MaxNumber))
 		m.Write(t, "issuer/"+id+"/crl/import", map[string]any{"crl": "no list"}).Expect(http.StatusBadRequest)
 		withRoot(t, m)
 		m.Write(t, "issuer/root/crl/import", map[string]any{"crl": overdue}).Expect(http.StatusConflict)

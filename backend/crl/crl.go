@@ -79,10 +79,15 @@ type Config struct {
 // Head describes the newest CRL of an issuer. The zero Head stands for none, see
 // Service.Forget.
 type Head struct {
-	Number     int64     `json:"number"`
-	ThisUpdate time.Time `json:"this_update"`
-	NextUpdate time.Time `json:"next_update"`
-	Entries    int       `json:"entries"`
+	// Number counts the editions of a list for storage and edges. It is the CRL number
+	// too, unless CRL is there.
+	Number int64 `json:"number"`
+	// CRL is the CRL number of an imported list that Number cannot hold: 0, or beyond
+	// what JSON numbers hold exactly; and of the lists made here after such a one.
+	CRL        *cert.CRLNumber `json:"crl_number,omitempty"`
+	ThisUpdate time.Time       `json:"this_update"`
+	NextUpdate time.Time       `json:"next_update"`
+	Entries    int             `json:"entries"`
 	// Ended counts the entries of certificates that had ended at ThisUpdate.
 	Ended  int    `json:"ended,omitempty"`
 	Size   int    `json:"size"`   // octets of DER
@@ -102,6 +107,14 @@ type Head struct {
 	// Imported says that the list was signed elsewhere and brought in.
 	Imported   bool      `json:"imported,omitempty"`
 	ImportedAt time.Time `json:"imported_at,omitzero"`
+}
+
+// CRLNumber returns the number in the list (RFC 5280 section 5.2.3).
+func (h *Head) CRLNumber() cert.CRLNumber {
+	if h.CRL != nil {
+		return *h.CRL
+	}
+	return cert.CRLNumberFrom(h.Number)
 }
 
 // Earlier is what a delta has to know of a complete list.

@@ -16,8 +16,8 @@ const maxEarlier = 8
 // earlier returns the complete lists up to last that a relying party may still hold and
 // of which it is known what changed since, see ahead.
 func (t *task) earlier(last *Head) []Earlier {
-	if last == nil {
-		return nil
+	if last == nil || last.CRL != nil {
+		return nil // numbers of so many octets are no base of a delta
 	}
 	all := append(slices.Clone(last.Before), Earlier{Number: last.Number, Through: last.Through, NextUpdate: last.NextUpdate})
 	all = slices.DeleteFunc(all, func(e Earlier) bool { return !e.NextUpdate.After(t.now) || t.ahead(e.Through) })

@@ -200,7 +200,7 @@ func (d *draft) sign(authority *sign.Authority) (*edition, error) {
 	}
 	digest := sha256.Sum256(der)
 	head := d.head
-	head.Number, head.ThisUpdate, head.NextUpdate = d.list.Number.Big().Int64(), d.list.ThisUpdate, d.list.NextUpdate
+	head.ThisUpdate, head.NextUpdate = d.list.ThisUpdate, d.list.NextUpdate
 	head.Entries, head.Size, head.Chunks, head.SHA256 = d.extent.entries, len(der), chunks(len(der)), digest[:]
 	head.Base = d.list.Base.Big().Int64()
 	return &edition{body: der, head: head}, nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
@@ -39,8 +40,8 @@ func readImported(raw []byte, ca *x509.Certificate, now time.Time) (*x509.Revoca
 			list.AuthorityKeyId, ca.SubjectKeyId)
 	}
 	switch {
-	case list.Number == nil || !list.Number.IsInt64() || list.Number.Sign() <= 0:
-		return nil, fault.New(fault.Invalid, "must have a CRL number of at most 63 bits (RFC 5280 section 5.2.3)")
+	case list.Number == nil:
+		return nil, fault.New(fault.Invalid, "must have a CRL number (RFC 5280 section 5.2.3)")
 	case list.NextUpdate.IsZero():
 		return nil, fault.New(fault.Invalid, "must have a nextUpdate (RFC 5280 section 5.1.2.5)")
 	case !list.NextUpdate.After(now):
@@ -48,7 +49,11 @@ func readImported(raw []byte, ca *x509.Certificate, now time.Time) (*x509.Revoca
 	case list.ThisUpdate.After(now.Add(skew)):
 		return nil, fault.New(fault.Invalid, "is not valid before %s", list.ThisUpdate.UTC().Format(time.RFC3339))
 	}
-	return list, nil
+	number, err := cert.CRLNumberOf(list.Number)
+	if err != nil {
+		return nil, err
+	}
+	return list, number.CheckRoom()
 }
 
 // Import stores a CRL that the CA of an issuer signed elsewhere, and returns its head. It
@@ -71,15 +76,19 @@ func (s *Service) Import(ctx context.Context, issuer string, ca *x509.Certificat
 	if err != nil {
 		return Head{}, err
 	}
-	next := importedEdition(list, s.config.Now())
+	next, number := importedEdition(list, s.config.Now()), cert.CRLNumber{}
+	if number, err = cert.CRLNumberOf(list.Number); err != nil {
+		return Head{}, err
+	}
 	if last := before.head; last != nil {
-		switch {
-		case next.head.Number == last.Number && bytes.Equal(next.head.SHA256, last.SHA256):
+		switch published := last.CRLNumber(); {
+		case number == published && bytes.Equal(next.head.SHA256, last.SHA256):
 			return *last, nil
-		case next.head.Number <= last.Number:
-			return Head{}, fault.FieldOf(fault.Conflict, "crl", "has number %d, which is not above that of the list that is published, %d", next.head.Number, last.Number)
+		case number.Compare(published) <= 0:
+			return Head{}, fault.FieldOf(fault.Conflict, "crl", "has number %s, which is not above that of the list that is published, %s", number, published)
 		}
 	}
+	next.head.identify(p.edition(number, before, s.config.Now()), number)
 	if slices.Contains(before.numbers, next.head.Number) {
 		// Half of it, from an import that was cut short: its chunks are written again.
 		before.numbers = slices.DeleteFunc(before.numbers, func(n int64) bool { return n == next.head.Number })
@@ -89,6 +98,7 @@ func (s *Service) Import(ctx context.Context, issuer string, ca *x509.Certificat
 		return Head{}, err
 	}
 	p.offer(next)
+	p.raise(&next.head)
 	s.watchToo(issuer)
 	if err := s.retire(ctx, p, before, next.head.Number); err != nil {
 		s.config.Log.Warn("octets of an older CRL are left in storage until the next import", "issuer", issuer, "error", err)
@@ -98,10 +108,31 @@ func (s *Service) Import(ctx context.Context, issuer string, ca *x509.Certificat
 	return next.head, nil
 }
 
+// exact is the largest number that JSON readers hold exactly; edges go by such numbers.
+const exact = 1<<53 - 1
+
+// edition returns the number under which storage and edges have an imported list: its
+// CRL number where that can be, as with the next one of a list before it.
+func (p *publication) edition(number cert.CRLNumber, before past, now time.Time) int64 {
+	n := number.Big()
+	if n.IsInt64() && n.Sign() > 0 && n.Int64() <= exact && (before.head == nil || n.Int64() > before.head.Number) {
+		return n.Int64()
+	}
+	return p.next(now)
+}
+
+// identify sets the numbers of a list.
+func (h *Head) identify(edition int64, number cert.CRLNumber) {
+	h.Number, h.CRL = edition, nil
+	if number != cert.CRLNumberFrom(edition) {
+		h.CRL = &number
+	}
+}
+
 func importedEdition(list *x509.RevocationList, now time.Time) *edition {
 	digest := sha256.Sum256(list.Raw)
 	return &edition{body: list.Raw, head: Head{
-		Number: list.Number.Int64(), ThisUpdate: list.ThisUpdate.UTC(), NextUpdate: list.NextUpdate.UTC(),
+		ThisUpdate: list.ThisUpdate.UTC(), NextUpdate: list.NextUpdate.UTC(),
 		Entries: len(list.RevokedCertificateEntries), Size: len(list.Raw), Chunks: chunks(len(list.Raw)), SHA256: digest[:],
 		Imported: true, ImportedAt: now.UTC().Truncate(time.Second),
 	}}

@@ -103,8 +103,7 @@ func TestImport_Refusals(t *testing.T) {
 		"too long":                make([]byte, crl.MaxImport+1),
 		"ended":                   root.list(t, 3, func(l *x509.RevocationList) { l.NextUpdate = noon }),
 		"in the future":           root.list(t, 3, func(l *x509.RevocationList) { l.ThisUpdate = noon.Add(time.Hour) }),
-		"number 0":                root.list(t, 0),
-		"a number beyond 63 bits": root.list(t, 0, func(l *x509.RevocationList) { l.Number = new(big.Int).Lsh(big.NewInt(1), 64) }),
+		"a number without room for others": root.list(t, 0, func(l *x509.RevocationList) { l.Number = new(big.Int).Sub(power(159), big.NewInt(1<<32)) }),
 		"a delta":                 delta.Raw,
 		"an indirect CRL":         root.list(t, 3, extended([]int{2, 5, 29, 28}, true, []byte{0x30, 3, 0x84, 1, 0xff})),
 		"some reasons only":       root.list(t, 3, extended([]int{2, 5, 29, 28}, true, []byte{0x30, 4, 0x83, 2, 6, 0x40})),
@@ -121,6 +120,60 @@ func TestImport_Refusals(t *testing.T) {
 	require.Empty(t, m.store.Dump())
 	_, err = m.Import(t.Context(), "offline", root.Certificate(), root.list(t, 3, extended([]int{2, 5, 29, 28}, true, []byte{0x30, 3, 0x82, 1, 0xff})))
 	require.NoError(t, err, "of CA certificates only, as an offline root's is")
+}
+
+func power(bits uint) *big.Int { return new(big.Int).Lsh(big.NewInt(1), bits) }
+
+// CRL numbers are read up to 20 octets and from 0 (RFC 5280 section 5.2.3). Edges go by
+// the number of the edition, which JSON holds exactly and which always grows.
+func TestImport_NumbersOfUpToTwentyOctets(t *testing.T) {
+	m, root := importMount(t, &clock{now: noon})
+	numbered := func(n *big.Int) []byte {
+		return root.list(t, 0, func(l *x509.RevocationList) { l.Number = n })
+	}
+	var last crl.Head
+	for _, n := range []*big.Int{big.NewInt(0), big.NewInt(1), big.NewInt(noon.Unix() + 100), power(60), power(63), power(64), power(151), power(158)} {
+		der := numbered(n)
+		head, err := m.Import(t.Context(), "offline", root.Certificate(), der)
+		require.NoError(t, err, n)
+		require.Equal(t, n.String(), head.CRLNumber().String())
+		require.Greater(t, head.Number, last.Number, n)
+		require.LessOrEqual(t, head.Number, int64(1<<53-1), n)
+		whole(t, m.store)
+		again, err := m.Import(t.Context(), "offline", root.Certificate(), der)
+		require.NoError(t, err)
+		require.Equal(t, head, again, "the same list changes nothing")
+		for _, s := range []*crl.Service{m.Service, m.restart(m.store)} {
+			read, same, err := s.Get(t.Context(), "offline")
+			require.NoError(t, err)
+			require.Equal(t, der, read)
+			require.Equal(t, head.CRLNumber(), same.CRLNumber())
+		}
+		last = head
+	}
+	_, err := m.Import(t.Context(), "offline", root.Certificate(), numbered(new(big.Int).Sub(power(158), big.NewInt(1))))
+	require.True(t, fault.Is(err, fault.Conflict), err)
+	require.ErrorContains(t, err, power(158).String())
+}
+
+// A CA whose key comes to the mount goes on with the numbers of its imported list, also
+// after a restart.
+func TestImport_NumbersGoOnWhenListsAreMadeHere(t *testing.T) {
+	m := newMount(t, (&clock{now: noon}).Now)
+	_, err := m.Import(t.Context(), "root", m.ca.Certificate(), offline{m.ca}.list(t, 0, func(l *x509.RevocationList) { l.Number = power(70) }))
+	require.NoError(t, err)
+	expected := power(70)
+	for _, s := range []*crl.Service{m.Service, m.restart(m.store), m.restart(m.store)} {
+		head, err := s.Rebuild(t.Context(), "root")
+		require.NoError(t, err)
+		require.Equal(t, expected.Add(expected, big.NewInt(1)).String(), head.CRLNumber().String())
+		der, _, err := s.Get(t.Context(), "root")
+		require.NoError(t, err)
+		list, err := x509.ParseRevocationList(der)
+		require.NoError(t, err)
+		require.Equal(t, expected.String(), list.Number.String())
+		whole(t, m.store)
+	}
 }
 
 func TestImport_IsWatched(t *testing.T) {

@@ -23,6 +23,8 @@ type series struct {
 	// holder. All shards of an issuer share one.
 	turn  chan struct{}
 	floor int64 // the highest number that any attempt here has used
+	// above is the highest CRL number when it is beyond floor, zero otherwise, see Head.CRL.
+	above cert.CRLNumber
 }
 
 // publication is what one process knows of one list of one issuer.

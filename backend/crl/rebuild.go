@@ -172,17 +172,34 @@ func (s *Service) rebuildComplete(ctx context.Context, p *publication) (Head, er
 // since. The caller holds the turn.
 func (n *series) next(now time.Time) int64 {
 	n.floor = max(n.floor+1, now.Unix())
+	if !n.above.IsZero() {
+		n.above = n.above.Next()
+	}
 	return n.floor
+}
+
+// raise lifts the numbering to that of a list.
+func (n *series) raise(head *Head) {
+	n.floor = max(n.floor, head.Number)
+	if head.CRL != nil {
+		n.above = n.above.Max(*head.CRL)
+	}
+}
+
+// numberOf returns the CRL number of the edition that next has just counted.
+func (n *series) numberOf(edition int64) cert.CRLNumber {
+	return n.above.Max(cert.CRLNumberFrom(edition))
 }
 
 // publish signs a draft under a number and puts it in place of the last edition. The
 // caller holds the turn.
 func (t *task) publish(ctx context.Context, p *publication, d *draft, before past, number int64) (Head, error) {
-	d.list.Number = cert.CRLNumberFrom(number)
+	d.list.Number = p.numberOf(number)
 	next, err := d.sign(t.authority)
 	if err != nil {
 		return Head{}, err
 	}
+	next.head.identify(number, d.list.Number)
 	p.clean = false
 	if err := t.write(ctx, p.name(), next); err != nil {
 		return Head{}, err
@@ -225,7 +242,7 @@ func (s *Service) survey(ctx context.Context, p *publication) (past, error) {
 	}
 	if head != nil {
 		p.offer(&edition{head: *head})
-		p.floor = max(p.floor, head.Number)
+		p.raise(head)
 	}
 	if len(numbers) > 0 {
 		p.floor = max(p.floor, slices.Max(numbers))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 )
@@ -110,7 +109,7 @@ func (s *Service) Alarm(ctx context.Context, issuer string) (string, error) {
 		renewal := r.renewal(*head)
 		due, remedy = renewal.Add(head.NextUpdate.Sub(renewal)/2), "see the log for why it is not renewed"
 	}
-	now, number := s.config.Now(), strconv.FormatInt(head.Number, 10)
+	now, number := s.config.Now(), head.CRLNumber().String()
 	end := head.NextUpdate.UTC().Format(time.RFC3339)
 	switch {
 	case !now.Before(head.NextUpdate):

@@ -55,7 +55,8 @@ type Issuer struct {
 type List struct {
 	Kind       string   `json:"kind" doc:"complete, delta or shard."`
 	Shard      string   `json:"shard" doc:"Which shard: COUNT-INDEX, such as 8-3; empty for the others."`
-	Number     int64    `json:"number" doc:"CRL number (RFC 5280 section 5.2.3)."`
+	Number     int64    `json:"number" doc:"Number of this edition, under which edge/crl serves it. It grows with each edition."`
+	CRLNumber  string   `json:"crl_number,omitempty" doc:"CRL number (RFC 5280 section 5.2.3), decimal. Absent: the same as number."`
 	BaseNumber int64    `json:"base_number,omitempty" doc:"Number of the complete CRL that is the base of a delta CRL."`
 	ThisUpdate string   `json:"this_update" doc:"thisUpdate of the CRL, RFC 3339."`
 	NextUpdate string   `json:"next_update" doc:"nextUpdate of the CRL, RFC 3339."`

@@ -125,8 +125,8 @@ func (c *checker) body(key, name string, head *crl.Head) error {
 		c.broken(key, "CRL %d: %v", head.Number, err)
 		return nil
 	}
-	if list.Number == nil || !list.Number.IsInt64() || list.Number.Int64() != head.Number {
-		c.broken(key, "the CRL number is %v, not %d", list.Number, head.Number)
+	if number := head.CRLNumber(); list.Number == nil || list.Number.Cmp(number.Big()) != 0 {
+		c.broken(key, "the CRL number is %v, not %s", list.Number, number)
 	}
 	if base := crl.BaseOf(list); base != head.Base {
 		c.broken(key, "CRL %d is a delta of %d, not of %d", head.Number, base, head.Base)

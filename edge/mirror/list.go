@@ -61,7 +61,7 @@ func verify(der []byte, wanted *state.List, issuer *x509.Certificate) error {
 	if err := issuer.CheckSignature(list.SignatureAlgorithm, tbs, signature); err != nil {
 		return fault.New(fault.Invalid, "the issuer has not signed the list: %w", err)
 	}
-	if list.Number == nil || !list.Number.IsInt64() || list.Number.Int64() != wanted.Number {
+	if list.Number == nil || list.Number.String() != wanted.CRL() {
 		return fault.New(fault.Invalid, "the list has another number than announced")
 	}
 	if !sameSecond(list.ThisUpdate, wanted.ThisUpdate) || !sameSecond(list.NextUpdate, wanted.NextUpdate) {

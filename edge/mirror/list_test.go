@@ -42,6 +42,14 @@ func TestMirror_RefusesListsThatAreNotWhatTheyShouldBe(t *testing.T) {
 			m.Edit(func(manifest *feed.Manifest) { manifest.Issuers[0].Lists[0].Number = 3 })
 			m.Spoil("complete", 3, func([]byte) []byte { return der })
 		},
+		"another CRL number than the edition's": func(m *edgemount.Mount) {
+			m.List(t, 2)
+			m.Edit(func(manifest *feed.Manifest) { manifest.Issuers[0].Lists[0].CRLNumber = "3" })
+		},
+		"no CRL number": func(m *edgemount.Mount) {
+			m.List(t, 2)
+			m.Edit(func(manifest *feed.Manifest) { manifest.Issuers[0].Lists[0].CRLNumber = "two" })
+		},
 		"other times": func(m *edgemount.Mount) {
 			m.List(t, 2)
 			m.Edit(func(manifest *feed.Manifest) {
@@ -73,6 +81,27 @@ func TestMirror_RefusesListsThatAreNotWhatTheyShouldBe(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The number of an edition is the mount's way to count; the list has its CRL number.
+func TestMirror_TheCRLNumberMayBeAnotherThanTheEdition(t *testing.T) {
+	mount := newMount(t)
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		m, stop := follow(t, mount, dir)
+		defer stop()
+		der := mount.List(t, 2)
+		mount.Edit(func(manifest *feed.Manifest) {
+			list := &manifest.Issuers[0].Lists[0]
+			list.Number, list.CRLNumber = 9, "2"
+		})
+		mount.Spoil("complete", 9, func([]byte) []byte { return der })
+		time.Sleep(5 * time.Second)
+		held := m.Snapshot().ByID(edgemount.Issuer).Find("complete")
+		require.NotNil(t, held)
+		require.Equal(t, int64(9), held.Number)
+		require.Equal(t, "2", held.CRL())
+	})
 }
 
 func TestMirror_DeltasAndShardsAreListsOfTheirOwn(t *testing.T) {

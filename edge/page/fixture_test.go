@@ -77,8 +77,8 @@ func bank(t testing.TB) page.Repository {
 	root := newAuthority(t, "Example Bank Root CA 2025", rsaKey(t), nil)
 	servers := newAuthority(t, "Example Bank Server CA 3", ecKey(t), &root)
 	people := newAuthority(t, "Example Bank People CA 1", ecKey(t), &root)
-	complete := page.List{Kind: "complete", Number: 29617890123, ThisUpdate: now.Add(-2 * time.Hour), NextUpdate: now.Add(94 * time.Hour), Size: 1_283_004}
-	delta := page.List{Kind: "delta", Number: 29617890187, ThisUpdate: now.Add(-10 * time.Minute), NextUpdate: now.Add(24 * time.Hour), Size: 2_117}
+	complete := page.List{Kind: "complete", Number: "29617890123", ThisUpdate: now.Add(-2 * time.Hour), NextUpdate: now.Add(94 * time.Hour), Size: 1_283_004}
+	delta := page.List{Kind: "delta", Number: "29617890187", ThisUpdate: now.Add(-10 * time.Minute), NextUpdate: now.Add(24 * time.Hour), Size: 2_117}
 	server := page.Issuer{ID: "0f2a9c4e-7a61-4f7b-9d5c-1a2b3c4d5e6f", Name: "servers", Certificate: servers.certificate, OCSP: true, Lists: []page.List{complete, delta}}
 	for i := range 8 {
 		shard := complete

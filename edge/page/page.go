@@ -58,7 +58,7 @@ type Issuer struct {
 type List struct {
 	Kind                   string // "complete", "delta" or "shard"
 	Shard                  string // "8-3": the fourth of eight; else ""
-	Number                 int64
+	Number                 string // CRL number, decimal
 	ThisUpdate, NextUpdate time.Time
 	Size                   int // octets
 }

@@ -142,7 +142,7 @@ func TestPage1_HostileTextIsShownAsText(t *testing.T) {
 	repository.BaseURL = ""
 	repository.Issuers = []page.Issuer{{
 		ID: "0f2a9c4e", Name: hostile, Certificate: root.certificate, OCSP: true,
-		Lists: []page.List{{Kind: "complete", Number: 1}, {Kind: "shard", Shard: hostile, Number: 1}},
+		Lists: []page.List{{Kind: "complete", Number: "1"}, {Kind: "shard", Shard: hostile, Number: "1"}},
 	}}
 	repository.Documents = []page.Document{
 		{Title: hostile, URL: "javascript:alert(1)"},

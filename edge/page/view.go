@@ -47,7 +47,7 @@ type fact struct{ Name, Text, Octets string }
 
 type list struct {
 	Name, Path   string
-	Number       int64
+	Number       string
 	Issued, Next moment
 	Size         string
 	State        status

@@ -11,6 +11,7 @@ import (
 	cryptobyteasn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/feed"
 )
 
 // destination is where a publisher puts things.
@@ -83,12 +84,15 @@ func newerThan(there []byte, i item) (number int64, newer bool) {
 		return 0, false
 	}
 	issuer, found, ok := numberOf(there)
-	if !ok || !bytes.Equal(issuer, i.authority.RawSubject) || !found.IsInt64() || found.Int64() <= i.number {
+	if !ok || !bytes.Equal(issuer, i.authority.RawSubject) || i.crl == nil || found.Cmp(i.crl) <= 0 {
 		return 0, false
 	}
 	list, err := x509.ParseRevocationList(there)
 	if err != nil || list.CheckSignatureFrom(i.authority) != nil {
 		return 0, false
+	}
+	if !found.IsInt64() {
+		return feed.MaxNumber, true // reports hold no more
 	}
 	return found.Int64(), true
 }

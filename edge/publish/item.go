@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
+	"math/big"
 	"slices"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
@@ -22,11 +23,12 @@ const (
 
 // item is one thing to publish: a CRL or a CA certificate.
 type item struct {
-	issuer, name string // id and name
-	kind         string // of the constants above
-	list         string // complete, delta, 8-3 or certificate: as reports and templates say it
-	number       int64  // of a CRL
-	digest       string // SHA-256 of the DER, hexadecimal
+	issuer, name string   // id and name
+	kind         string   // of the constants above
+	list         string   // complete, delta, 8-3 or certificate: as reports and templates say it
+	number       int64    // of the edition of a CRL
+	crl          *big.Int // its CRL number
+	digest       string   // SHA-256 of the DER, hexadecimal
 	authority    *x509.Certificate
 }
 
@@ -64,6 +66,12 @@ func itemsOf(manifest *feed.Manifest, publisher feed.Publisher) ([]item, error) 
 		for _, list := range issuer.Lists {
 			one := base
 			one.kind, one.list, one.number, one.digest = list.Kind, list.Kind, list.Number, list.SHA256
+			if one.crl = big.NewInt(list.Number); list.CRLNumber != "" {
+				var ok bool
+				if one.crl, ok = new(big.Int).SetString(list.CRLNumber, 10); !ok {
+					return nil, fault.New(fault.Internal, "the manifest's CRL number %q of issuer %s is no number", list.CRLNumber, issuer.ID)
+				}
+			}
 			if list.Kind == string(feed.Shard) {
 				one.kind, one.list = shards, list.Shard
 			}

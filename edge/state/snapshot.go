@@ -54,13 +54,22 @@ type URLs struct {
 type List struct {
 	Kind       feed.ListKind `json:"kind"`
 	Shard      string        `json:"shard,omitempty"` // "8-3"
-	Number     int64         `json:"number"`
+	Number     int64         `json:"number"`          // of the edition, as the mount counts
+	CRLNumber  string        `json:"crl_number,omitempty"`
 	BaseNumber int64         `json:"base_number,omitempty"`
 	ThisUpdate time.Time     `json:"this_update"`
 	NextUpdate time.Time     `json:"next_update"`
 	Size       int64         `json:"size"`
 	SHA256     string        `json:"sha256"` // hexadecimal
 	URLs       []string      `json:"urls,omitempty"`
+}
+
+// CRL returns the CRL number in decimal.
+func (l *List) CRL() string {
+	if l.CRLNumber != "" {
+		return l.CRLNumber
+	}
+	return strconv.FormatInt(l.Number, 10)
 }
 
 // Name returns what tells the lists of an issuer apart: "complete", "delta" or a
@@ -194,7 +203,7 @@ func readCertificate(text string) (*x509.Certificate, error) {
 
 func readList(from *feed.List) (List, error) {
 	list := List{
-		Kind: feed.ListKind(from.Kind), Shard: from.Shard, Number: from.Number, BaseNumber: from.BaseNumber,
+		Kind: feed.ListKind(from.Kind), Shard: from.Shard, Number: from.Number, CRLNumber: from.CRLNumber, BaseNumber: from.BaseNumber,
 		Size: from.Size, SHA256: from.SHA256, URLs: from.URLs,
 	}
 	switch {
@@ -205,6 +214,11 @@ func readList(from *feed.List) (List, error) {
 	}
 	if digest, err := hex.DecodeString(list.SHA256); err != nil || len(digest) != 32 || hex.EncodeToString(digest) != list.SHA256 {
 		return List{}, fault.New(fault.Invalid, "list %s has no SHA-256 in lower-case hexadecimal", list.Name())
+	}
+	if list.CRLNumber != "" {
+		if _, err := cert.ParseCRLNumber(list.CRLNumber); err != nil {
+			return List{}, fault.New(fault.Invalid, "list %s: crl_number %w", list.Name(), err)
+		}
 	}
 	if list.Size < 1 || list.Size > maxList {
 		return List{}, fault.New(fault.TooLarge, "list %s has %d octets, not 1 to %d", list.Name(), list.Size, maxList)
