@@ -18,6 +18,7 @@ type requestBody struct {
 	Profile             string   `json:"profile" doc:"Profile, of kind subca, that the certificate shall conform to, as name or name@version." max:"160"`
 	AddBasicConstraints bool     `json:"add_basic_constraints" doc:"Whether the CSR asks for CA:TRUE, for parent CAs that require it."`
 	KeyUsage            []string `json:"key_usage" doc:"Key usages that the request asks for; empty for none."`
+	SubjectEncoding     string   `json:"subject_encoding" enum:"printable|utf8" default:"printable" doc:"String type of the CSR's subject: printable for PrintableString, utf8 for UTF8String. openssl ca with policy_match requires the type that its root has."`
 	SignatureBits       int      `json:"signature_bits" enum:"0|256|384|512" default:"0" doc:"Bits of the SHA-2 hash with which an RSA key signs the request; 0 for 256."`
 	signersChoice
 }
@@ -83,7 +84,7 @@ func (m *mount) requestWith(ctx context.Context, choice issuer.KeyChoice, in req
 		}
 	}
 	request := issuer.PendingRequest{
-		Key: choice, Name: in.Name, Subject: in.subject(), Profile: in.Profile, AddBasicConstraints: in.AddBasicConstraints,
+		Key: choice, Name: in.Name, Subject: in.subject(), SubjectEncoding: in.SubjectEncoding, Profile: in.Profile, AddBasicConstraints: in.AddBasicConstraints,
 		Signature: profile.Signature{HashBits: in.SignatureBits},
 	}
 	var err error

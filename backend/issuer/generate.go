@@ -68,6 +68,8 @@ type PendingRequest struct {
 	Key     KeyChoice
 	Name    string // issuer_name, may be ""
 	Subject pkix.Name
+	// SubjectEncoding is the string type of the subject, see cert.MarshalSubject.
+	SubjectEncoding string
 	// Extensions are what the request asks for: subjectAltName, keyUsage, or none.
 	Extensions []pkix.Extension
 	Signature  profile.Signature // how an RSA key signs the request
@@ -115,7 +117,11 @@ func (r *PendingRequest) sign(signer crypto.Signer) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	template := &x509.CertificateRequest{Subject: r.Subject, ExtraExtensions: r.Extensions, SignatureAlgorithm: algorithm}
+	subject, err := cert.MarshalSubject(r.Subject, r.SubjectEncoding)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.CertificateRequest{RawSubject: subject, ExtraExtensions: r.Extensions, SignatureAlgorithm: algorithm}
 	if r.AddBasicConstraints {
 		template.ExtraExtensions = append(template.ExtraExtensions, basicConstraintsCA)
 	}
