@@ -79,7 +79,7 @@ func AllowedModules() []string {
 // loaded: a link that is turned between check and load changes nothing.
 func resolveModule(path string) (string, error) {
 	denied := fault.FieldOf(fault.Denied, "module",
-		"%s is not in the allow-list of PKCS#11 libraries; the environment variable %s of the plugin sets it", path, modulesVariable)
+		"%s is not in the allow-list of PKCS#11 libraries; set the environment variable %s of this program to the libraries it may load", path, modulesVariable)
 	if !filepath.IsAbs(path) {
 		return "", denied
 	}
