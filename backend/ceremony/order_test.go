@@ -1,6 +1,8 @@
 package ceremony_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -63,4 +65,44 @@ func FuzzDecode(f *testing.F) {
 			require.Contains(t, []fault.Kind{fault.Invalid, fault.TooLarge}, fault.KindOf(err), err)
 		}
 	})
+}
+
+func TestDos1_AnInputFileIsReadUpToItsCap(t *testing.T) {
+	const most = 16 << 20
+	path := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	for size, allowed := range map[int64]bool{most: true, most + 1: false} {
+		require.NoError(t, os.Truncate(path, size))
+		raw, err := ceremony.ReadFile("request", path)
+		if allowed {
+			require.NoError(t, err)
+			require.Len(t, raw, most)
+			continue
+		}
+		require.True(t, fault.Is(err, fault.TooLarge), err)
+	}
+}
+
+func TestAKeyIDHasUpTo64Octets(t *testing.T) {
+	order := ceremony.CRLOrder{Token: ceremony.TokenOrder{Module: "/module.so", Label: "root"}, First: true}
+	for size, field := range map[int]string{64: "issuer", 65: "key.id"} {
+		order.Key.ID = strings.Repeat("ab", size)
+		err := at(nil, "", nil).SignCRL(t.Context(), order)
+		require.Equal(t, field, fault.FieldOfError(err), "%d octets: %v", size, err)
+	}
+	order.Key = ceremony.KeyOrder{ID: "xy"}
+	require.Equal(t, "key.id", fault.FieldOfError(at(nil, "", nil).SignCRL(t.Context(), order)))
+}
+
+// A misspelled key gets the one that was meant, at every depth.
+func TestFields1_AnUnknownKeyGetsASuggestion(t *testing.T) {
+	for order, hint := range map[string]string{
+		"prevous: a.crl":          "did you mean previous?",
+		"key: {lable: a}":         "did you mean label?",
+		"revoked: [{serail: 01}]": "did you mean serial?",
+		"outputs: {zzz: 1}":       "known here: crl, record",
+	} {
+		_, err := ceremony.Decode[ceremony.CRLOrder]([]byte(order))
+		require.ErrorContains(t, err, hint)
+	}
 }

@@ -174,3 +174,20 @@ func BenchmarkResponder(b *testing.B) {
 		})
 	}
 }
+
+// Settings that are written again unchanged, as a mount does when anything else of its
+// configuration changes, cost no signature; others do.
+func TestAnswerer_TheSameSettingsKeepAnswers(t *testing.T) {
+	answerer, k, c, _ := newAnswerer(t, algorithms[0])
+	serial := cert.Serial("\x11\x22")
+	k.set("root", serial, ocsp.CertStatus{State: ocsp.Good})
+	request := about(t, c, serial.Big())
+	settings := ocsp.DefaultSettings()
+	first := answerer.Answer(request)
+	require.Equal(t, ocsp.Successful, first.Status)
+	answerer.Configure(settings)
+	require.Same(t, &first.DER[0], &answerer.Answer(request).DER[0], "the answer that is kept")
+	settings.NoNonce = !settings.NoNonce
+	answerer.Configure(settings)
+	require.NotSame(t, &first.DER[0], &answerer.Answer(request).DER[0], "an answer under other settings")
+}
