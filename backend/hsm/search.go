@@ -26,17 +26,18 @@ type place struct {
 // found by its label. id and label narrow the search unless they are empty. NotFound
 // when the token has no such key, Conflict when the id or label is that of another key.
 func (t *Token) Search(ctx context.Context, pub crypto.PublicKey, id []byte, label string) (crypto.Signer, Found, error) {
-	if _, err := cert.KeySpecOf(pub); err != nil {
+	spec, err := cert.KeySpecOf(pub)
+	if err != nil {
 		return nil, Found{}, err
 	}
 	places, err := ask(ctx, t.device, direct, 12, func(c *conn) ([]place, error) {
-		return withSession(c, func(session pkcs11.SessionHandle) ([]place, error) { return c.places(session, id, label) })
+		return withSession(c, func(session pkcs11.SessionHandle) ([]place, error) { return c.places(session, spec.Type, id, label) })
 	})
 	if err != nil {
 		return nil, Found{}, err
 	}
 	if len(places) == 0 {
-		return nil, Found{}, t.nothing(id, label)
+		return nil, Found{}, fault.New(fault.NotFound, "token %s has no private key of type %s%s", t.device.name(), spec.Type, narrowed(id, label))
 	}
 	for _, p := range places {
 		if len(p.id) == 0 && p.label == "" {
@@ -67,11 +68,6 @@ func (t *Token) Search(ctx context.Context, pub crypto.PublicKey, id []byte, lab
 	return nil, Found{}, fault.New(fault.Conflict, "token %s has no private key with the public key %s%s", t.device.name(), hash, narrowed(id, label))
 }
 
-// nothing is the error for a search that no private key matches.
-func (t *Token) nothing(id []byte, label string) error {
-	return fault.New(fault.NotFound, "token %s has no private key%s", t.device.name(), narrowed(id, label))
-}
-
 // narrowed says what a search was narrowed to.
 func narrowed(id []byte, label string) (text string) {
 	if len(id) > 0 {
@@ -83,8 +79,12 @@ func narrowed(id []byte, label string) (text string) {
 	return text
 }
 
-// places lists the private keys with the id and label, those with a CKA_ID first.
-func (c *conn) places(session pkcs11.SessionHandle, id []byte, label string) ([]place, error) {
+// keyTypes are the values of CKA_KEY_TYPE.
+var keyTypes = map[cert.KeyType]uint{cert.RSA: pkcs11.CKK_RSA, cert.EC: pkcs11.CKK_EC, cert.Ed25519: ckkECEdwards}
+
+// places lists the private keys of a type with the id and label, those with a CKA_ID
+// first.
+func (c *conn) places(session pkcs11.SessionHandle, keyType cert.KeyType, id []byte, label string) ([]place, error) {
 	if err := c.loggedIn(); err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (c *conn) places(session pkcs11.SessionHandle, id []byte, label string) ([]
 	var with, without []place
 	for _, object := range handles {
 		values, err := c.lib.raw.GetAttributeValue(session, object, []*pkcs11.Attribute{
-			pkcs11.NewAttribute(pkcs11.CKA_ID, nil), pkcs11.NewAttribute(pkcs11.CKA_LABEL, nil),
+			pkcs11.NewAttribute(pkcs11.CKA_ID, nil), pkcs11.NewAttribute(pkcs11.CKA_LABEL, nil), pkcs11.NewAttribute(pkcs11.CKA_KEY_TYPE, nil),
 		})
 		if classOf(err) == stale {
 			continue // deleted meanwhile
@@ -104,7 +104,9 @@ func (c *conn) places(session pkcs11.SessionHandle, id []byte, label string) ([]
 			return nil, fmt.Errorf("reading a key's CKA_ID: %w", err)
 		}
 		p := place{object: object, id: values[0].Value, label: string(values[1].Value)}
+		wanted := pkcs11.NewAttribute(pkcs11.CKA_KEY_TYPE, keyTypes[keyType]).Value
 		switch {
+		case !bytes.Equal(values[2].Value, wanted):
 		case len(id) > 0 && !bytes.Equal(p.id, id) || label != "" && p.label != label:
 		case len(p.id) > 0:
 			with = append(with, p)
