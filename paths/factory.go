@@ -83,6 +83,7 @@ func (m *mount) paths() []*framework.Path {
 		m.bulkPaths(),
 		m.issuerPaths(),
 		m.hierarchyPaths(),
+		m.crossPaths(),
 		m.profilePaths(),
 		m.rolePaths(),
 		m.keyPaths(),
@@ -112,7 +113,7 @@ func special() *logical.Paths {
 		},
 		// Declaring a token loads a shared library into this process, and a check reads
 		// everything.
-		Root:            []string{"hsm", "hsm/*", "fsck"},
+		Root:            []string{"hsm", "hsm/*", "fsck", "root/sign-self-issued"},
 		SealWrapStorage: layout.Secret(),
 	}
 }

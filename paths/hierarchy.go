@@ -54,7 +54,7 @@ type subordinate struct {
 	SubjectKeyID string `json:"skid" max:"128" doc:"Subject key identifier, hexadecimal with or without colons. Give it for a CA whose certificates already name this identifier. If empty, it is computed from the key."`
 	KeyType      string `json:"key_type" enum:"rsa|ec|ed25519" doc:"Type that the key of the request must have; without it, any."`
 	KeyBits      int    `json:"key_bits" min:"0" max:"8192" doc:"Size that the key of the request must have, in bits; 0 for any."`
-	UseCSRValues bool   `json:"use_csr_values" doc:"Whether subject and names come from the CSR instead of the request."`
+	UseCSRValues bool   `json:"use_csr_values" doc:"Whether subject and names come from the CSR instead of the request. A CSR with an empty subject takes the subject of the request, such as common_name."`
 	Profile      string `json:"profile" max:"160" doc:"Profile of kind subca for the certificate, as name or name@version. It cannot be combined with fields that the profile defines."`
 }
 

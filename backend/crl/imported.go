@@ -36,7 +36,7 @@ func readImported(raw []byte, ca *x509.Certificate, now time.Time) (*x509.Revoca
 		return nil, err
 	}
 	if len(list.AuthorityKeyId) > 0 && len(ca.SubjectKeyId) > 0 && !bytes.Equal(list.AuthorityKeyId, ca.SubjectKeyId) {
-		return nil, fault.Field("crl", "has the authorityKeyIdentifier %x, but the issuer has the subjectKeyIdentifier %x: relying parties find no signer for it, have the CRL issued again",
+		return nil, fault.New(fault.Invalid, "has the authorityKeyIdentifier %x, but the issuer has the subjectKeyIdentifier %x: relying parties find no signer for it, have the CRL issued again",
 			list.AuthorityKeyId, ca.SubjectKeyId)
 	}
 	switch {

@@ -122,7 +122,7 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 		if csr.NamesErr != nil {
 			return nil, fault.Field("csr", "%w", csr.NamesErr)
 		}
-		request.Subject, request.Names = csr.Subject, csr.Names
+		request.Subject, request.Names = completed(csr.Subject, request.Subject), csr.Names
 	}
 	if limit := parent.Certificate().MaxPathLen; request.Profile.MaxPathLength < 0 && limit > 0 {
 		request.Profile.MaxPathLength = limit - 1 // the parent's limit counts the new CA (RFC 5280 section 4.2.1.9)
@@ -142,6 +142,16 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 		warnings = append(warnings, droppedAttributes(missing))
 	}
 	return &Result{Certificate: signed, Serial: cert.SerialOf(signed.SerialNumber), Issuer: parent, Warnings: warnings}, nil
+}
+
+// completed gives the subject of a CSR that has none what the request says: a CA must
+// have a subject (RFC 5280 section 4.1.2.6), and some software asks for a CA with a URI
+// alone.
+func completed(csr, request pkix.Name) pkix.Name {
+	if len(csr.Names) == 0 {
+		return request
+	}
+	return csr
 }
 
 // remembered returns the profile and the version that the certificate remembers.
