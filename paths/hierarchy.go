@@ -69,11 +69,11 @@ type subordinateAtIssuer struct {
 }
 
 type setSignedInput struct {
-	Certificate string `json:"certificate" kind:"pem" max:"1048576" required:"true" doc:"The signed certificate, and those above it, in PEM."`
+	Certificate string `json:"certificate" kind:"pem" max:"1048576" required:"true" doc:"The signed certificate, and those above it, in PEM or PKCS#7 (.p7b); DER as base64."`
 }
 
 type importInput struct {
-	Bundle string `json:"pem_bundle" kind:"pem" max:"1048576" required:"true" doc:"Certificates, and for bundles private keys, in PEM."`
+	Bundle string `json:"pem_bundle" kind:"pem" max:"1048576" required:"true" doc:"Certificates in PEM or PKCS#7 (.p7b), DER as base64; for bundles also private keys, in PEM."`
 }
 
 type importAnswer struct {

@@ -19,20 +19,21 @@ const (
 
 var pemBegin = []byte("-----BEGIN ")
 
-// ParseCertificates reads one or more PEM certificates (or one DER), capped at
-// MaxBundle octets. PEM blocks of other types are returned by type in others. A
-// block that cannot be decoded refuses the whole bundle: an import is all or nothing. A
-// public key that is not canonically encoded is refused as CheckSPKI does.
+// ParseCertificates reads certificates in the forms that CAs send them: PEM, DER, base64
+// of DER, and PKCS#7 in each (RFC 2315), capped at MaxBundle octets. PEM blocks of other
+// types are returned by type in others. A block that cannot be decoded refuses the whole
+// bundle: an import is all or nothing. A public key that is not canonically encoded is
+// refused as CheckSPKI does.
 func ParseCertificates(raw []byte) (certs []*x509.Certificate, others []string, err error) {
 	if len(raw) > MaxBundle {
 		return nil, nil, fault.New(fault.TooLarge, "certificates must be at most %d octets", MaxBundle)
 	}
+	if raw, err = Decode("certificate", raw); err != nil {
+		return nil, nil, err
+	}
 	if len(raw) > 0 && raw[0] == asn1Sequence {
-		certificate, err := parseCertificate(raw)
-		if err != nil {
-			return nil, nil, fault.New(fault.Invalid, "reading DER certificate: %w", err)
-		}
-		return []*x509.Certificate{certificate}, nil, nil
+		certs, err = parseDER(raw)
+		return certs, nil, err
 	}
 	blocks := 0
 	for rest := raw; ; blocks++ {
@@ -40,23 +41,31 @@ func ParseCertificates(raw []byte) (certs []*x509.Certificate, others []string, 
 		if block, rest = pem.Decode(rest); block == nil {
 			break
 		}
-		if block.Type != pemCertificate && block.Type != "X509 CERTIFICATE" {
+		if !slices.Contains(certificateLabels, block.Type) && !slices.Contains(pkcs7Labels, block.Type) {
 			others = append(others, block.Type)
 			continue
 		}
-		certificate, err := parseCertificate(block.Bytes)
+		found, err := parseBlock(block)
 		if err != nil {
 			return nil, nil, fault.New(fault.Invalid, "reading certificate %d of the bundle: %w", len(certs)+1, err)
 		}
-		certs = append(certs, certificate)
+		certs = append(certs, found...)
 	}
 	if blocks != bytes.Count(raw, pemBegin) {
 		return nil, nil, fault.New(fault.Invalid, "reading bundle: PEM block %d of it is damaged", blocks+1)
 	}
 	if blocks == 0 {
-		return nil, nil, fault.New(fault.Invalid, "certificates must be in PEM, or one in DER")
+		return nil, nil, fault.New(fault.Invalid, "certificates must be in PEM, PKCS#7, or one in DER")
 	}
 	return certs, others, nil
+}
+
+// NotCertificates refuses PEM blocks that stand where certificates are needed.
+func NotCertificates(labels []string) error {
+	if slices.ContainsFunc(labels, func(label string) bool { return slices.Contains(requestLabels, label) }) {
+		return fault.New(fault.Invalid, "is a certificate request (CSR), where certificates are needed: %s", adviceFor("a certificate request (CSR)"))
+	}
+	return fault.New(fault.Invalid, "holds %s besides certificates", strings.Join(labels, ", "))
 }
 
 // parseCertificate reads a certificate whose public key has the canonical encoding.
@@ -68,16 +77,22 @@ func parseCertificate(der []byte) (*x509.Certificate, error) {
 	return certificate, CheckSPKI("certificate", certificate.RawSubjectPublicKeyInfo, certificate.PublicKey)
 }
 
-// csrDER returns the DER of a request in PEM or DER.
+// csrDER returns the DER of a request in PEM, DER or base64 of DER.
 func csrDER(raw []byte) ([]byte, error) {
+	raw, err := Decode("csr", raw)
+	if err != nil {
+		return nil, fault.Field("csr", "%w", err)
+	}
 	if len(raw) > 0 && raw[0] == asn1Sequence {
 		return raw, nil
 	}
 	block, rest := pem.Decode(raw)
-	if block == nil || !slices.Contains([]string{pemRequest, "NEW " + pemRequest}, block.Type) {
+	switch {
+	case block != nil && slices.Contains(certificateLabels, block.Type):
+		return nil, fault.Field("csr", "is a certificate, not a request (CSR): give one PEM block %q, or DER", pemRequest)
+	case block == nil || !slices.Contains(requestLabels, block.Type):
 		return nil, fault.Field("csr", "must be one PEM block %q, or DER", pemRequest)
-	}
-	if len(bytes.TrimSpace(rest)) != 0 {
+	case len(bytes.TrimSpace(rest)) != 0:
 		return nil, fault.Field("csr", "must be one PEM block: trailing data")
 	}
 	return block.Bytes, nil

@@ -23,6 +23,10 @@ func ReadForeign(raw []byte) (*x509.RevocationList, error) {
 	if len(raw) > MaxImport {
 		return nil, fault.New(fault.Invalid, "must be at most %d bytes", MaxImport)
 	}
+	raw, err := cert.Decode("crl", raw)
+	if err != nil {
+		return nil, err
+	}
 	der := raw
 	if block, rest := pem.Decode(raw); block != nil {
 		if block.Type != "X509 CRL" || len(bytes.TrimSpace(rest)) > 0 {

@@ -61,12 +61,20 @@ func UsageFor(c *x509.Certificate, usage []string) []string {
 
 var nameRule = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,126}[A-Za-z0-9_])?$`)
 
+// isID reports whether a reference has the form of an id, in any case. No name has it,
+// so that nobody takes the place of a deleted issuer to which a role refers by id.
+func isID(ref string) bool { return idRule.MatchString(ref) }
+
+var idRule = regexp.MustCompile(`^(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+
 // checkName holds names of issuers to what fits a path segment and cannot be taken
 // for an id or a keyword.
 func checkName(name string) error {
 	switch {
-	case name == DefaultRef || name == "self":
-		return fault.Field("issuer_name", "%q is reserved", name)
+	case strings.EqualFold(name, DefaultRef) || strings.EqualFold(name, selfRef):
+		return fault.Field("issuer_name", "%q is reserved: choose another name", name)
+	case isID(name):
+		return fault.Field("issuer_name", "%q has the form of an issuer's id: choose another name", name)
 	case !nameRule.MatchString(name) || strings.Contains(name, ".."):
 		return fault.Field("issuer_name", "must be up to 128 letters, digits, '_', '-' and '.', starting and ending with a letter, digit or '_', without '..'")
 	}

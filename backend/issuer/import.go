@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"slices"
 	"strings"
@@ -92,67 +91,6 @@ func (s *Set) Import(ctx context.Context, request ImportRequest) (ImportResult, 
 	return result, err
 }
 
-// splitBundle separates certificates from private keys, with caps and key refusal
-// before anything else.
-func splitBundle(request ImportRequest) ([]*x509.Certificate, []privateKey, error) {
-	if len(request.PEM) > cert.MaxBundle {
-		return nil, nil, fault.FieldOf(fault.TooLarge, "pem_bundle", "must be at most %d octets", cert.MaxBundle)
-	}
-	var keys []privateKey
-	var rest bytes.Buffer
-	blocks := 0
-	for data := request.PEM; ; blocks++ {
-		block, next := pem.Decode(data)
-		if block == nil {
-			break
-		}
-		data = next
-		if block.Type == "EC PARAMETERS" { // openssl ecparam -genkey writes them before the key
-			continue
-		}
-		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
-			_ = pem.Encode(&rest, &pem.Block{Type: block.Type, Bytes: block.Bytes})
-			continue
-		}
-		if !request.AllowKeys {
-			return nil, nil, fault.Field("pem_bundle", "holds a private key; only certificates are taken here, use issuers/import/bundle for keys")
-		}
-		text := pem.EncodeToMemory(block)
-		if err := keyring.CheckImport(text); err != nil {
-			return nil, nil, err
-		}
-		key, err := keyring.ParsePrivateKey(text)
-		if err != nil {
-			return nil, nil, err
-		}
-		public, err := cert.KeyFingerprint(key.Public())
-		if err != nil {
-			return nil, nil, err
-		}
-		keys = append(keys, privateKey{text, public})
-	}
-	if blocks != bytes.Count(request.PEM, []byte("-----BEGIN ")) { // pem.Decode passes over what it cannot read
-		return nil, nil, fault.Field("pem_bundle", "holds a damaged PEM block")
-	}
-	if rest.Len() == 0 {
-		if len(keys) > 0 {
-			return nil, keys, nil
-		}
-		return nil, nil, fault.Field("pem_bundle", "holds no PEM certificate")
-	}
-	certs, others, err := cert.ParseCertificates(rest.Bytes())
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(others) > 0 {
-		return nil, nil, fault.Field("pem_bundle", "holds %s besides certificates", strings.Join(others, ", "))
-	}
-	if len(certs) > maxCertificates {
-		return nil, nil, fault.FieldOf(fault.TooLarge, request.field(), "must hold at most %d certificates, not %d", maxCertificates, len(certs))
-	}
-	return certs, keys, nil
-}
-
 // planOne checks one certificate by itself and decides what it becomes.
 func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Certificate, request ImportRequest) error {
 	if err := checkCA(c, s.Now()); err != nil {
@@ -180,19 +118,20 @@ func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Cert
 	if err != nil {
 		return err
 	}
-	if pending := snap.pendingFor(key); pending != nil && !p.has(pending.ID()) {
-		if pending.Profile != "" && request.Conforms != nil {
-			if err := request.Conforms(pending.Profile, c); err != nil {
-				return fmt.Errorf("checking certificate of pending issuer %s against profile %s: %w", pending.ID(), pending.Profile, err)
-			}
+	requested := snap.requestedProfile(key)
+	if requested != "" && request.Conforms != nil {
+		if err := request.Conforms(requested, c); err != nil {
+			return fmt.Errorf("checking %q against profile %s, for which its key was requested: %w", c.Subject.String(), requested, err)
 		}
+	}
+	if pending := snap.pendingFor(key); pending != nil && !p.has(pending.ID()) {
 		active := pending.record
 		active.State, active.Certificate = Active, c.Raw
 		active.Settings.Usage = UsageFor(c, active.Settings.Usage)
 		p.add(&active, c)
 		return nil
 	}
-	r := &record{ID: newID(), State: External, Certificate: c.Raw, Settings: DefaultSettings(), CreatedAt: s.Now().Unix()}
+	r := &record{ID: newID(), State: External, Certificate: c.Raw, Profile: requested, Settings: DefaultSettings(), CreatedAt: s.Now().Unix()}
 	if key != nil {
 		r.State, r.KeyID = Active, key.ID
 	}
@@ -220,6 +159,25 @@ func (n *snapshot) pendingFor(key *keyring.Key) *Issuer {
 		}
 	}
 	return found
+}
+
+// requestedProfile returns the profile that certificates of a key were requested to
+// have: that of the pending issuer, and once it has its certificate that of the newest
+// issuer that was requested with a profile. "" when there is none.
+func (n *snapshot) requestedProfile(key *keyring.Key) string {
+	if key == nil {
+		return ""
+	}
+	if pending := n.pendingFor(key); pending != nil {
+		return pending.RequestedProfile()
+	}
+	requested := ""
+	for _, i := range n.ordered {
+		if i.KeyID() == key.ID && i.RequestedProfile() != "" {
+			requested = i.RequestedProfile()
+		}
+	}
+	return requested
 }
 
 // checkPlan checks what only the whole bundle shows.

@@ -148,7 +148,7 @@ func TestCA3_ImportsAreRefusedAsAWhole(t *testing.T) {
 		"private key":      {append(bundle(good), private...), "private key"},
 		"bad private key":  {append(bundle(good), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte{1}})...), "private key"},
 		"another PEM type": {append(bundle(good), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: []byte{1}})...), "X509 CRL"},
-		"no certificate":   {[]byte("hello"), "no PEM certificate"},
+		"no certificate":   {[]byte("hello"), "must be in PEM"},
 		"other key":        {bundle(root.cert), "expected a public key with SHA-256"},
 	}
 	for name, c := range cases {

@@ -203,7 +203,7 @@ func (n *snapshot) get(ref string) (*Issuer, error) {
 	if view, ok := n.byID[ref]; ok {
 		return view, nil
 	}
-	if view, ok := n.byName[ref]; ok {
+	if view, ok := n.byName[ref]; ok && !isID(ref) { // an earlier release took such names
 		return view, nil
 	}
 	if !nameRule.MatchString(ref) { // whatever it is, it is not for a message

@@ -1,9 +1,15 @@
 package attack_test
 
 import (
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
+	"encoding/pem"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 
 	"vault-plugin-secrets-enterprise-pki/paths/pathstest"
 )
@@ -87,6 +93,58 @@ func TestAnIssuersNameStays(t *testing.T) {
 	require.Equal(t, "err", m.Write(t, "issuer/root", map[string]any{}).OK().Text("leaf_not_after_behavior"), "the rest is replaced")
 	require.Equal(t, "next", m.Write(t, "issuer/root", map[string]any{"issuer_name": "next"}).OK().Text("issuer_name"))
 	require.Empty(t, m.Patch(t, "issuer/next", map[string]any{"issuer_name": ""}).OK().Text("issuer_name"))
+}
+
+// pkcs7 packs certificates as AD CS returns a chain (RFC 2315 section 9.1).
+func pkcs7(t *testing.T, certs ...*x509.Certificate) []byte {
+	t.Helper()
+	var b cryptobyte.Builder
+	inner := func(tag cbasn1.Tag, fill func(*cryptobyte.Builder)) func(*cryptobyte.Builder) {
+		return func(b *cryptobyte.Builder) { b.AddASN1(tag, fill) }
+	}
+	none := func(*cryptobyte.Builder) {}
+	outer := cbasn1.Tag(0).ContextSpecific().Constructed()
+	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2})
+		b.AddASN1(outer, inner(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1Int64(1)
+			b.AddASN1(cbasn1.SET, none)
+			b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1})
+			})
+			b.AddASN1(outer, func(b *cryptobyte.Builder) {
+				for _, c := range certs {
+					b.AddBytes(c.Raw)
+				}
+			})
+			b.AddASN1(cbasn1.SET, none)
+		}))
+	})
+	der, err := b.Bytes()
+	require.NoError(t, err)
+	return der
+}
+
+// TestSetSignedTakesWhatCAsReturn: a chain in PKCS#7, and what is no certificate is
+// named with the field that was given.
+func TestSetSignedTakesWhatCAsReturn(t *testing.T) {
+	outside, m := pathstest.InProcess(t), pathstest.InProcess(t)
+	root := rootNamed(t, outside, "root", nil)
+	csr := pendingCSR(t, m, "issuing")
+	signed := subordinateOf(t, outside, "root", csr, "issuing")
+	chain := pkcs7(t, parsedPEM(t, signed), parsedPEM(t, root))
+	for text, value := range map[string]string{
+		"certificate: is a certificate request (CSR)":               csr,
+		"certificate: is a file name: did you mean certificate=@ca": "ca.pem",
+		"certificate: is UTF-16":                                    "\ufffd\ufffd-\x00-\x00-\x00-\x00",
+	} {
+		require.Contains(t, m.Write(t, "intermediate/set-signed", map[string]any{"certificate": value}).Expect(400).Errors[0], text)
+	}
+	m.Write(t, "intermediate/set-signed", map[string]any{"certificate": base64.StdEncoding.EncodeToString(chain)}).OK()
+	armoured := "\ufeff" + string(pem.EncodeToMemory(&pem.Block{Type: "PKCS7", Bytes: chain}))
+	for path, field := range map[string]string{"issuers/import/cert": "pem_bundle", "issuers/import/bundle": "pem_bundle", "config/ca": "pem_bundle", "intermediate/set-signed": "certificate"} {
+		require.Len(t, m.Write(t, path, map[string]any{field: armoured}).OK().Texts("existing_issuers"), 2, path)
+	}
 }
 
 // TestCA2_ThreeTiersWhereTheyAreAskedFor: an issuing CA whose path length leaves room
