@@ -21,6 +21,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/edge"
 	"vault-plugin-secrets-enterprise-pki/edge/config"
 	"vault-plugin-secrets-enterprise-pki/test/edgemount"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // site is an edge and its mount.
@@ -81,7 +82,7 @@ func (s *site) ready() {
 
 func (s *site) eventually(is func() bool) {
 	s.t.Helper()
-	require.Eventually(s.t, is, 20*time.Second, 20*time.Millisecond)
+	wait.Until(s.t, "the edge is as it should be", is)
 }
 
 // reply is what came back.

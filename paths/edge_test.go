@@ -21,6 +21,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
 	"vault-plugin-secrets-enterprise-pki/paths/pathstest"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // decode reads an answer as an edge does.
@@ -94,7 +95,7 @@ func TestEdgeFollowsTheMount(t *testing.T) {
 		require.Equal(t, rows, same)
 
 		m.Restart(t)
-		require.Eventually(t, func() bool { return manifest(t, m).Sequence != 0 }, time.Minute, time.Millisecond)
+		wait.Until(t, "the ledger is loaded", func() bool { return manifest(t, m).Sequence != 0 })
 		_, after := follow(t, m, "-", next)
 		require.False(t, after.Reset, "a cursor outlives a restart")
 		require.NotEqual(t, next.Epoch, after.Epoch)

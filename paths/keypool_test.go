@@ -3,11 +3,11 @@ package paths_test
 import (
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-enterprise-pki/paths/pathstest"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 func TestKeyPoolSettings(t *testing.T) {
@@ -31,7 +31,7 @@ func TestKeyPoolTellsHowManyKeysAreReady(t *testing.T) {
 		m.Write(t, "roles/rsa", map[string]any{"allow_any_name": true, "key_type": "rsa"}).Expect(http.StatusOK)
 		m.Write(t, "config/keypool", map[string]any{"rsa_2048": 2}).Expect(http.StatusOK)
 		m.Write(t, "issue/rsa", map[string]any{"common_name": "a.example.com"}).Expect(http.StatusOK)
-		require.Eventually(t, func() bool { return ready()["rsa_2048"] == 2.0 }, time.Minute, 10*time.Millisecond)
+		wait.Until(t, "two RSA keys are ready", func() bool { return ready()["rsa_2048"] == 2.0 })
 		m.Write(t, "config/keypool", map[string]any{"rsa_2048": 0}).Expect(http.StatusOK)
 		require.Zero(t, ready()["rsa_2048"])
 	})

@@ -19,6 +19,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/hsm"
 	"vault-plugin-secrets-enterprise-pki/backend/hsm/hsmtest"
 	"vault-plugin-secrets-enterprise-pki/test/token"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // sign signs some digest.
@@ -31,7 +32,7 @@ func sign(signer crypto.Signer) error {
 // recovers waits until the signer works again.
 func recovers(t *testing.T, signer crypto.Signer) {
 	t.Helper()
-	require.Eventually(t, func() bool { return sign(signer) == nil }, 20*time.Second, 50*time.Millisecond)
+	wait.Until(t, "the signer works again", func() bool { return sign(signer) == nil })
 	require.NoError(t, hsmtest.Verify(signer))
 }
 
@@ -184,9 +185,9 @@ func TestTokensOfOneLibraryAreReopenedTogether(t *testing.T) {
 // eventually repeats f while it is Unavailable.
 func eventually[T any](t *testing.T, f func() (T, error)) (value T, err error) {
 	t.Helper()
-	require.Eventually(t, func() bool {
+	wait.Until(t, "the token is available", func() bool {
 		value, err = f()
 		return !fault.Is(err, fault.Unavailable)
-	}, 20*time.Second, 50*time.Millisecond)
+	})
 	return value, err
 }

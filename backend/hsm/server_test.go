@@ -15,6 +15,7 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/hsm"
 	"vault-plugin-secrets-enterprise-pki/test/token"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // server is a p11-kit server in front of SoftHSM: a token that can be lost
@@ -85,13 +86,13 @@ func (s *server) start() {
 	// A group of its own: the server forks a process for each client.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(s.t, s.cmd.Start())
-	require.Eventually(s.t, func() bool {
+	wait.Until(s.t, "p11-kit server answers", func() bool {
 		connection, err := net.Dial("unix", s.socket)
 		if err == nil {
 			connection.Close()
 		}
 		return err == nil
-	}, 10*time.Second, 10*time.Millisecond, "p11-kit server does not answer")
+	})
 }
 
 // signal sends a signal to the server and the processes that serve its clients.

@@ -20,6 +20,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/hsm"
 	"vault-plugin-secrets-enterprise-pki/backend/hsm/hsmtest"
 	"vault-plugin-secrets-enterprise-pki/test/token"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // inTPM opens a token of tpm2-pkcs11: by its label, since all of them have one
@@ -144,10 +145,10 @@ func TestHSM1_ChangedPINIsOfferedOnceAfterALoss(t *testing.T) {
 	require.ErrorIs(t, err, hsm.ErrWrongPIN)
 	require.Equal(t, before+1, wrongPINs(t, tpm))
 	refused := time.Now()
-	require.Eventually(t, func() bool {
+	wait.Until(t, "three seconds have passed", func() bool {
 		require.Error(t, sign(signer))
 		return time.Since(refused) > 3*time.Second // longer than any pause between attempts
-	}, 10*time.Second, 20*time.Millisecond)
+	})
 	require.Equal(t, before+1, wrongPINs(t, tpm), "the PIN of the config was offered again by itself")
 	require.True(t, opened.Status(t.Context()).PINLatched)
 

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
@@ -23,6 +22,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
 	"vault-plugin-secrets-enterprise-pki/test/token"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // declare is the config that an operator would write for a token.
@@ -183,10 +183,10 @@ func TestHSM1_UnreachableTokenCostsOnlyItsOwnKeys(t *testing.T) {
 
 	// It comes back, and nobody restarts anything.
 	t.Setenv("SOFTHSM2_CONF", made.Config)
-	require.Eventually(t, func() bool {
+	wait.Until(t, "the token signs again", func() bool {
 		signer, err := ring.Signer(t.Context(), hard.ID)
 		return err == nil && signs(signer) == nil
-	}, 20*time.Second, 50*time.Millisecond)
+	})
 	status, err = ring.TokenStatus(t.Context(), "t")
 	require.NoError(t, err)
 	require.True(t, status.Reachable)

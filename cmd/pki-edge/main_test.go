@@ -16,6 +16,7 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/test/edgemount"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 func file(t *testing.T, text string) string {
@@ -76,13 +77,13 @@ selftest: {role: canary, timeout: 5s}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, []string{"-config", settings}, io.Discard, io.Discard) }()
-	require.Eventually(t, func() bool {
+	wait.Until(t, "the edge is ready", func() bool {
 		response, err := http.Get("http://" + address + "/readyz")
 		if err != nil {
 			return false
 		}
 		return response.Body.Close() == nil && response.StatusCode == http.StatusOK
-	}, 20*time.Second, 20*time.Millisecond)
+	})
 	var out bytes.Buffer
 	err = run(t.Context(), []string{"-config", settings, "selftest"}, &out, io.Discard)
 	require.ErrorContains(t, err, "CRL says revoked: CRL number 1 does not list the certificate")

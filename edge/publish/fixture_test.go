@@ -22,6 +22,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
 	"vault-plugin-secrets-enterprise-pki/edge/config"
 	"vault-plugin-secrets-enterprise-pki/edge/publish"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // authority is a CA that signs lists.
@@ -130,7 +131,8 @@ func (m *mount) set(a authority, lists map[string][]byte, publishers ...feed.Pub
 // wait returns the first report about an item that is as it should be.
 func (m *mount) wait(t testing.TB, publisher, list string, is func(feed.ReportItem) bool) feed.ReportItem {
 	t.Helper()
-	limit := time.After(time.Minute)
+	watch, tick := wait.New(), time.NewTicker(20*time.Millisecond)
+	defer tick.Stop()
 	for {
 		m.mu.Lock()
 		item, ok := m.reported[publisher+" 11111111-aaaa "+list]
@@ -141,8 +143,8 @@ func (m *mount) wait(t testing.TB, publisher, list string, is func(feed.ReportIt
 		}
 		select {
 		case <-heard:
-		case <-limit:
-			t.Fatalf("no such report about %s of %s; the last is %+v", list, publisher, item)
+		case <-tick.C:
+			require.False(t, watch.Still(), "no such report about %s of %s; the last is %+v", list, publisher, item)
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
 	"vault-plugin-secrets-enterprise-pki/edge/publish"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 func toFile(path string, what ...string) feed.Publisher {
@@ -154,9 +155,9 @@ func TestPublishersComeChangeAndGo(t *testing.T) {
 	other.Name = "other"
 	m.set(ca, lists, publisher, other)
 	m.holds(t, "other", "certificate", ca.certificate.Raw)
-	require.Eventually(t, func() bool { _, err := os.Stat(dir + "/two.crl"); return err == nil }, time.Minute, time.Millisecond)
+	wait.Until(t, "two.crl is there", func() bool { _, err := os.Stat(dir + "/two.crl"); return err == nil })
 	m.set(ca, lists)
-	require.Eventually(t, func() bool { return len(service.States()) == 0 }, time.Minute, time.Millisecond)
+	wait.Until(t, "no publisher is left", func() bool { return len(service.States()) == 0 })
 	_, err := os.Stat(dir + "/two.crl")
 	require.NoError(t, err, "what was published stays")
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
-	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // Counted is storage that counts its round trips.
@@ -71,13 +71,13 @@ const quietLooks = 10
 func (c *Counted) Settle(t testing.TB) {
 	t.Helper()
 	seen, looks := c.Total(), 0
-	require.Eventually(t, func() bool {
+	wait.Until(t, "background work has come to rest", func() bool {
 		looks++
 		if now := c.Total(); now != seen {
 			seen, looks = now, 0
 		}
 		return looks >= quietLooks
-	}, 30*time.Second, 20*time.Millisecond)
+	})
 }
 
 // Interposed is storage that does something else in the middle of a write.

@@ -74,23 +74,24 @@ var rooms = []room{
 	{11, "cmd/pki-ceremony", "ceremony fault cert profile lint sign hsm crl"},
 	{13, "cmd/pki-edge", "fault edge edge/config edge/selftest"},
 
-	{11, "paths/pathstest", "paths"},
-	{0, "test/token", ""},
-	{0, "test/browser", ""},
+	{11, "paths/pathstest", "paths test/wait"},
+	{1, "test/token", "test/wait"},
+	{0, "test/wait", ""},
+	{1, "test/browser", "test/wait"},
 	{3, "test/edgemount", "cert feed"},
 	{12, "test/arch", "layout"},
-	{12, "test/attack", "paths/pathstest test/token"},
-	{12, "test/e2e", "test/e2e/harness fault cert"},
-	{12, "test/e2e/edge", "test/e2e/harness test/edgemount cert feed edge/config edge/publish"},
-	{11, "test/e2e/harness", ""},
-	{12, "test/load", "test/e2e/harness"},
+	{12, "test/attack", "paths/pathstest test/token test/wait"},
+	{12, "test/e2e", "test/e2e/harness test/wait fault cert"},
+	{12, "test/e2e/edge", "test/e2e/harness test/edgemount test/wait cert feed edge/config edge/publish"},
+	{11, "test/e2e/harness", "test/wait"},
+	{12, "test/load", "test/e2e/harness test/wait"},
 	{13, "test/load/bench", "test/load"},
 }
 
 // forTests may be imported by the tests of every room, whatever its floor: the one
 // fake, the checker with which fault walks end, real tokens and their suite, a real
 // browser, a mount in process, and one that only edges take for real.
-var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token", "test/browser", "backend/hsm/hsmtest", "paths/pathstest", "test/edgemount"}
+var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token", "test/browser", "backend/hsm/hsmtest", "paths/pathstest", "test/edgemount", "test/wait"}
 
 // vaultImporters are the folders, with all below them, that may import Vault's SDK
 // and API. Nothing may import Vault itself.

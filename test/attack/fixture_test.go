@@ -11,11 +11,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-enterprise-pki/paths/pathstest"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // body is the JSON of a request.
@@ -171,5 +171,5 @@ func restart(t *testing.T, m *pathstest.Mount) {
 	t.Helper()
 	m.Restart(t)
 	loaded := func() bool { return m.List(t, "certs/", nil).Status != http.StatusServiceUnavailable }
-	require.Eventually(t, loaded, 10*time.Second, time.Millisecond)
+	wait.Until(t, "the ledger is loaded", loaded)
 }

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
@@ -20,6 +19,7 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"vault-plugin-secrets-enterprise-pki/paths/pathstest"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // ask returns what the responder says of a certificate, nil for an answer without a
@@ -183,11 +183,11 @@ func TestRev3_NothingIsGoodBeforeTheLedgerIsRead(t *testing.T) {
 		}
 		close(gate.open)
 		m.Storage = gate.Storage
-		require.Eventually(t, func() bool {
+		wait.Until(t, "OCSP answers again", func() bool {
 			response, err := ask(t, m, leaf, root)
 			require.True(t, err != nil || response.Status == ocsp.Revoked, "a revoked certificate was called %v", response)
 			return err == nil
-		}, 10*time.Second, time.Millisecond)
+		})
 	}
 }
 

@@ -16,11 +16,9 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
-)
 
-// patience is how long a browser on a busy machine may take for one answer.
-const patience = 60 * time.Second
+	"vault-plugin-secrets-enterprise-pki/test/wait"
+)
 
 // Browser is a running Chromium.
 type Browser struct {
@@ -68,10 +66,7 @@ func Start(t testing.TB) *Browser {
 		_ = ours.write.Close()
 		ended := make(chan struct{})
 		go func() { _ = command.Wait(); close(ended) }()
-		select {
-		case <-ended:
-		case <-time.After(patience / 6):
-		}
+		wait.Take(ended)
 		_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) // what is left of its group
 		<-ended
 		_ = theirs.read.Close()

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // arguments are the named parameters of one DevTools method.
@@ -96,7 +98,8 @@ func (l *link) call(session, method string, params arguments) (json.RawMessage, 
 	if err != nil {
 		return nil, err
 	}
-	limit := time.After(patience)
+	watch, tick := wait.New(), time.NewTicker(time.Second)
+	defer tick.Stop()
 	for {
 		l.mu.Lock()
 		ended, changed := l.ended, l.changed
@@ -114,8 +117,10 @@ func (l *link) call(session, method string, params arguments) (json.RawMessage, 
 		}
 		select {
 		case <-changed:
-		case <-limit:
-			return nil, fmt.Errorf("no answer within %s", patience)
+		case <-tick.C:
+			if watch.Still() {
+				return nil, errors.New("no answer, and nothing moves")
+			}
 		}
 	}
 }
@@ -144,7 +149,8 @@ func (b *Browser) wait(t testing.TB, session, method string, is func(json.RawMes
 // waitFrom waits for an event of a session, looking from the given one on.
 func (b *Browser) waitFrom(t testing.TB, session string, from int, method string, is func(json.RawMessage) bool) json.RawMessage {
 	t.Helper()
-	limit := time.After(patience)
+	watch, tick := wait.New(), time.NewTicker(time.Second)
+	defer tick.Stop()
 	for {
 		b.link.mu.Lock()
 		ended, changed := b.link.ended, b.link.changed
@@ -159,8 +165,10 @@ func (b *Browser) waitFrom(t testing.TB, session string, from int, method string
 		}
 		select {
 		case <-changed:
-		case <-limit:
-			t.Fatalf("waiting for %s: not within %s", method, patience)
+		case <-tick.C:
+			if watch.Still() {
+				t.Fatalf("waiting for %s: nothing moves", method)
+			}
 		}
 	}
 }

@@ -6,9 +6,10 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // remoteSocket is where the plugin looks for a p11-kit server.
@@ -60,13 +61,13 @@ func (r *remote) comeBack() {
 	// A group of its own: the server forks a process for each client.
 	r.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	require.NoError(r.t, r.process.Start())
-	require.Eventually(r.t, func() bool {
+	wait.Until(r.t, "p11-kit server answers", func() bool {
 		connection, err := net.Dial("unix", remoteSocket)
 		if err == nil {
 			_ = connection.Close()
 		}
 		return err == nil
-	}, 10*time.Second, 10*time.Millisecond, "p11-kit server does not answer")
+	})
 }
 
 // lose ends the server and its connections at once.

@@ -8,10 +8,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // rootClient is the token of the server's root; anonymous is no token at all.
@@ -134,23 +135,11 @@ func texts(t testing.TB, data fields, name string) []string {
 	return values
 }
 
-// patience is how long a test waits for what has to happen by itself.
-const patience = 20 * time.Second
-
 // until asks again and again until the condition holds. It asks in the test's own
 // goroutine, so the condition may end the test.
 func until(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	deadline, tick := time.NewTimer(patience), time.NewTicker(20*time.Millisecond)
-	defer deadline.Stop()
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("%s: not within %s", what, patience)
-		}
-	}
+	wait.Until(t, what, condition)
 }
 
 // policies counts the policies that tests have made.

@@ -20,8 +20,16 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
 )
 
-// chunk is how many octets of a list an answer holds: few, so that lists have several.
-const chunk = 100
+// An answer holds at least these octets of a list: few, so that every list has several
+// pieces. A long list has eight, or pieces as long as those of a mount.
+const (
+	leastPiece = 100
+	mostPiece  = 480 << 10
+)
+
+// piece returns how many octets of a list an answer holds. With pieces of one size, a
+// list of a million entries would take 400,000 requests.
+func piece(der []byte) int { return min(max(leastPiece, len(der)/8), mostPiece) }
 
 func bodyKey(list string, number int64) string { return list + "/" + strconv.FormatInt(number, 10) }
 
@@ -124,6 +132,7 @@ func (m *Mount) getChunk(w http.ResponseWriter, r *http.Request) {
 	number, _ := strconv.ParseInt(r.PathValue("number"), 10, 64)
 	index, _ := strconv.Atoi(r.PathValue("chunk"))
 	der := m.bodies[bodyKey(r.PathValue("list"), number)]
+	chunk := piece(der)
 	if r.PathValue("issuer") != Issuer || index*chunk >= len(der) {
 		fail(w, http.StatusNotFound, "not the newest any more")
 		return

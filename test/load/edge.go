@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/test/e2e/harness"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // edgeBinary is the name of the edge's binary in bin/.
@@ -168,16 +169,13 @@ func (e *edge) get(ctx context.Context, path string) ([]byte, error) {
 	return body, err
 }
 
-// edgeLimit ends what an edge never comes to, and edgePause is between two looks.
-const (
-	edgeLimit = 2 * time.Minute
-	edgePause = 10 * time.Millisecond
-)
+// edgePause is between two looks at an edge.
+const edgePause = 10 * time.Millisecond
 
 // until repeats a look at the edge until it says yes, and returns when that was. An
 // edge that cannot be asked yet, or has nothing to say, is asked again.
 func (e *edge) until(ctx context.Context, what string, look func(context.Context) (bool, error)) (time.Time, error) {
-	limited, cancel := context.WithTimeout(ctx, edgeLimit)
+	limited, cancel := wait.Context(ctx)
 	defer cancel()
 	for {
 		is, err := look(limited)

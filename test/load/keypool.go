@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // burstTasks has each slice begin with a full key pool and ask for no more keys than
@@ -49,7 +51,7 @@ func (b *bench) rsaTasks(ctx context.Context, pool int) (ours, builtIn task, err
 
 // awaitKeys waits until so many RSA-2048 keys are ready.
 func (b *bench) awaitKeys(ctx context.Context, m *mount, count int) error {
-	ctx, cancel := context.WithTimeout(ctx, prepareLimit)
+	ctx, cancel := wait.Context(ctx)
 	defer cancel()
 	var buffer bytes.Buffer
 	for {

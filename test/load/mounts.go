@@ -12,11 +12,11 @@ import (
 	"fmt"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"vault-plugin-secrets-enterprise-pki/test/e2e/harness"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // rootToken is the token of the harness's servers.
@@ -175,7 +175,7 @@ func (b *bench) stock(ctx context.Context, m *mount, count int) ([]string, error
 
 // spread calls work for 0..count-1 from several clients at once.
 func (b *bench) spread(ctx context.Context, count int, work func(context.Context, int, *bytes.Buffer) error) error {
-	ctx, cancel := context.WithTimeout(ctx, prepareLimit)
+	ctx, cancel := wait.Context(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	var taken atomic.Int64
@@ -213,6 +213,3 @@ func certificateIn(text string) (*x509.Certificate, error) {
 
 // preparers is how many clients work at once outside measurements.
 const preparers = 32
-
-// prepareLimit ends a preparation that takes too long.
-const prepareLimit = 4 * time.Minute

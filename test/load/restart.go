@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ocsp"
+
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 const (
@@ -17,9 +19,7 @@ const (
 	// until all questions are answered.
 	signLimit      = 2 * time.Second
 	questionsLimit = 15 * time.Second
-	// answerLimit ends a start after which something is never answered.
-	answerLimit = 2 * time.Minute
-	probePause  = 5 * time.Millisecond
+	probePause     = 5 * time.Millisecond
 )
 
 // probe is a request that is repeated until it succeeds.
@@ -52,7 +52,7 @@ func (h *holding) probes() ([]probe, error) {
 // untilAnswered sends all probes at once, each again until it succeeds, and returns
 // when each did.
 func (h *holding) untilAnswered(ctx context.Context, all []probe) ([]time.Time, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	ctx, cancel := wait.Context(ctx)
 	defer cancel()
 	var (
 		group  sync.WaitGroup

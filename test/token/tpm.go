@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // Variables by which tpm2-pkcs11 finds its database and the TPM when it is
@@ -196,15 +198,13 @@ func (p *TPM) await(what string, check func() error) {
 	p.t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	limit := time.After(20 * time.Second)
+	watch := wait.New()
 	for {
 		err := check()
 		if err == nil {
 			return
 		}
-		select {
-		case <-tick.C:
-		case <-limit:
+		if <-tick.C; watch.Still() {
 			log, _ := os.ReadFile(filepath.Join(p.dir, "log"))
 			p.t.Fatalf("waiting until %s: %v\n%s", what, err, log)
 		}

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // check holds the books against what the engine says, with no load and everything
@@ -106,11 +108,11 @@ func (s *site) keys(path string) map[string]int {
 // book says.
 func (s *site) record(entry *issued) {
 	var a answer
-	for deadline := time.Now().Add(patience); ; time.Sleep(watchPause) {
+	for watch := wait.New(); ; time.Sleep(watchPause) {
 		if a = s.ask(http.MethodGet, mount+"/cert/"+entry.serial, nil); a.ok() {
 			break
 		}
-		if a.Status == http.StatusNotFound || time.Now().After(deadline) {
+		if a.Status == http.StatusNotFound || watch.Still() {
 			s.book.problem("%s was received and is not found: %d %s", entry.serial, a.Status, a.Body)
 			return
 		}
@@ -165,15 +167,12 @@ func (s *site) published() {
 		}
 		return false
 	}
-	limit := patience
-	if s.t.Failed() {
-		limit = patience / 10 // what is wrong is known
-	}
-	for deadline := time.Now().Add(limit); missing() && time.Now().Before(deadline); {
+	// When something is wrong already, the list is only looked at.
+	for watch := wait.New(); missing() && !s.t.Failed() && !watch.Still(); {
 		time.Sleep(10 * watchPause)
 	}
 	if list == nil {
-		s.book.problem("there is no CRL after %s", limit)
+		s.book.problem("there is no CRL, and nothing moves")
 		return
 	}
 	entries := listed(list)

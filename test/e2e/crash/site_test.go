@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-enterprise-pki/test/e2e/harness"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 const (
@@ -23,9 +24,6 @@ const (
 	mount  = "pki"
 	token  = "root"
 
-	// patience is how long a test waits for what has to happen by itself: a node's
-	// election, a plugin's respawn, or a CRL, which the engine looks at every minute.
-	patience = 90 * time.Second
 	// requestLimit is how long one request may take; one that was cut off could be
 	// carried out later, so it is long.
 	requestLimit = 60 * time.Second
@@ -161,9 +159,9 @@ func (s *site) must(method, path string, body fields) (a answer) {
 // until asks again and again until the condition holds, in the test's own goroutine.
 func (s *site) until(what string, condition func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(patience); !condition(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("%s: not within %s; %s", what, patience, s.book)
+	for watch := wait.New(); !condition(); time.Sleep(20 * time.Millisecond) {
+		if watch.Still() {
+			s.t.Fatalf("%s: nothing moves; %s", what, s.book)
 		}
 	}
 }

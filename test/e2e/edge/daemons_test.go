@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // daemon is a server of other people's software for the length of a test.
@@ -60,14 +62,12 @@ func launch(t testing.TB, address string, program string, arguments ...string) {
 	go func() { _ = command.Wait(); close(ended) }()
 	t.Cleanup(func() {
 		_ = command.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(10 * time.Second):
+		if _, over := wait.Take(ended); !over {
 			_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
 			<-ended
 		}
 	})
-	for limit := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for watch := wait.New(); ; time.Sleep(20 * time.Millisecond) {
 		connection, err := net.DialTimeout("tcp", address, time.Second)
 		if err == nil {
 			_ = connection.Close()
@@ -78,7 +78,7 @@ func launch(t testing.TB, address string, program string, arguments ...string) {
 			t.Fatalf("%s ended at once: %s", program, said.String())
 		default:
 		}
-		require.True(t, time.Now().Before(limit), "%s does not listen: %v", program, err)
+		require.False(t, watch.Still(), "%s does not listen: %v", program, err)
 	}
 }
 

@@ -2,7 +2,6 @@ package edge_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -28,6 +27,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/test/browser"
 	"vault-plugin-secrets-enterprise-pki/test/e2e/harness"
 	"vault-plugin-secrets-enterprise-pki/test/edgemount"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // front is a running pki-edge, and files with what a relying party has: ca.pem, a
@@ -62,10 +62,10 @@ vault: {address: %[2]s, mount: pki, token_file: %[3]s}
 listen: {address: %[4]s}
 `, f.dir, mount.Server.URL, writeFile(t, f.file("token"), edgemount.Token), address))
 	launch(t, address, binary, "-config", settings)
-	require.Eventually(t, func() bool {
+	wait.Until(t, "the edge is ready", func() bool {
 		status, body := f.get(t, "/readyz", nil)
 		return status == http.StatusOK && len(body) > 0
-	}, 30*time.Second, 50*time.Millisecond, "the edge gets ready")
+	})
 	return f
 }
 
@@ -225,7 +225,7 @@ func TestCommandsOfThePage(t *testing.T) {
 			continue // Windows, or changes this machine
 		}
 		ran++
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := wait.Context(t.Context())
 		defer cancel()
 		shell := exec.CommandContext(ctx, "sh", "-e", "-c", "ln -sf good.pem server.pem\n"+commands)
 		shell.Dir = f.dir

@@ -15,13 +15,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ocsp"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/test/edgemount"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // maxResident is what an edge may take with a million certificates, in octets.
@@ -43,10 +43,10 @@ func TestMillionCertificatesFit(t *testing.T) {
 	f.waitMetric(t, "pki_edge_feed_sequence", million+30_000)
 	t.Logf("resident: %d MiB now, %d MiB at most, before they are revoked", f.resident(t, "VmRSS")>>20, f.resident(t, "VmHWM")>>20)
 	list := f.mount.List(t, 18, f.mount.RevokeAll(cert.Superseded)...)
-	require.Eventually(t, func() bool {
+	wait.Until(t, "the list is served", func() bool {
 		_, body := f.get(t, "/crl/"+edgemount.IssuerName+".crl", nil)
 		return bytes.Equal(body, list)
-	}, 2*time.Minute, 100*time.Millisecond)
+	}, func() any { return f.mount.Requests("crl") })
 	f.waitMetric(t, "pki_edge_feed_sequence", f.mount.Sequence())
 	peak := f.resident(t, "VmHWM")
 	t.Logf("resident: %d MiB now, %d MiB at most", f.resident(t, "VmRSS")>>20, peak>>20)
@@ -63,16 +63,18 @@ func (f front) waitRows(t testing.TB, count int) {
 func (f front) waitMetric(t testing.TB, name string, least int) {
 	t.Helper()
 	line := regexp.MustCompile(`(?m)^` + name + ` (\d+)$`)
-	require.Eventually(t, func() bool {
+	seen := 0
+	wait.Until(t, fmt.Sprintf("%s is at least %d", name, least), func() bool {
 		_, body := f.get(t, "/metrics", nil)
 		found := line.FindSubmatch(body)
 		if found == nil {
 			return false
 		}
-		seen, err := strconv.Atoi(string(found[1]))
+		var err error
+		seen, err = strconv.Atoi(string(found[1]))
 		require.NoError(t, err)
 		return seen >= least
-	}, 2*time.Minute, 100*time.Millisecond)
+	}, func() any { return seen })
 }
 
 // resident reads a figure of the edge's memory from the system.

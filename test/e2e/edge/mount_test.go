@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-enterprise-pki/test/e2e/harness"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // From a write to a real mount to what ldapsearch and nginx show, and back to the
@@ -92,7 +92,7 @@ credentials:
 			}
 			return whole
 		}
-		require.Eventually(t, told, 30*time.Second, 200*time.Millisecond, "%s: %+v", name, status)
+		wait.Until(t, "the mount is told of all items of publisher "+name, told)
 	}
 }
 

@@ -27,10 +27,8 @@ import (
 	"golang.org/x/crypto/ocsp"
 
 	"vault-plugin-secrets-enterprise-pki/test/e2e/harness"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
-
-// patience is how long what has to happen by itself may take on a busy machine.
-const patience = 60 * time.Second
 
 // watched is an edge process that relying parties ask.
 type watched struct {
@@ -124,10 +122,10 @@ func (w *watched) get(path string) (int, []byte) {
 // until asks again and again until the condition holds.
 func (w *watched) until(what string, condition func() bool) {
 	w.t.Helper()
-	for limit := time.Now().Add(patience); !condition(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(limit) {
+	for watch := wait.New(); !condition(); time.Sleep(10 * time.Millisecond) {
+		if watch.Still() {
 			_, ready := w.get("/readyz")
-			w.t.Fatalf("%s: not within %s; %s", what, patience, ready)
+			w.t.Fatalf("%s: nothing moves; %s", what, ready)
 		}
 	}
 }

@@ -27,6 +27,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
 	"vault-plugin-secrets-enterprise-pki/edge/config"
 	"vault-plugin-secrets-enterprise-pki/edge/publish"
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // authority is a CA with a complete and a delta list.
@@ -120,14 +121,10 @@ func (m *mount) set(kind string, content []byte) {
 func (m *mount) next(t testing.TB, lists ...string) map[string]feed.ReportItem {
 	t.Helper()
 	heard := map[string]feed.ReportItem{}
-	for limit := time.After(time.Minute); len(heard) < len(lists); {
-		select {
-		case item := <-m.reports:
-			if slices.Contains(lists, item.List) {
-				heard[item.List] = item
-			}
-		case <-limit:
-			t.Fatalf("reports came about %v only, not %v", heard, lists)
+	for len(heard) < len(lists) {
+		item := wait.Receive(t, "reports about each of "+strings.Join(lists, ", "), m.reports)
+		if slices.Contains(lists, item.List) {
+			heard[item.List] = item
 		}
 	}
 	return heard

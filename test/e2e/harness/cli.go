@@ -10,10 +10,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-// commandLimit is how long a command may run before the test fails.
-const commandLimit = 2 * time.Minute
+	"vault-plugin-secrets-enterprise-pki/test/wait"
+)
 
 // packages names the Debian package of each foreign program that tests run.
 var packages = map[string]string{
@@ -54,7 +53,7 @@ func (s *Server) Run(t testing.TB, command Command) Result {
 		t.Fatalf("running %s: %v%s", command.Name, err, packageHint(command.Name))
 	}
 	// Not the test's context: that one is over when a cleanup runs a command.
-	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
+	ctx, cancel := wait.Context(context.Background())
 	defer cancel()
 	run := exec.CommandContext(ctx, path, command.Args...)
 	run.Env = append(s.Environment(), command.Env...)
@@ -72,7 +71,7 @@ func (s *Server) Run(t testing.TB, command Command) Result {
 		t.Fatalf("running %s %s: %v", command.Name, strings.Join(command.Args, " "), err)
 	}
 	if ctx.Err() != nil {
-		t.Fatalf("running %s %s: still running after %s", command.Name, strings.Join(command.Args, " "), commandLimit)
+		t.Fatalf("running %s %s: %v", command.Name, strings.Join(command.Args, " "), context.Cause(ctx))
 	}
 	return Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: run.ProcessState.ExitCode()}
 }

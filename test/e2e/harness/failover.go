@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // Register puts bin/<binary> into the plugin folder of every node and registers it
@@ -36,7 +38,7 @@ func (c *Cluster) Register(name, binary string) error {
 // Active waits until one of the running nodes says that it is unsealed and active,
 // and returns it.
 func (c *Cluster) Active() (*Server, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), electionLimit)
+	ctx, cancel := wait.Context(context.Background())
 	defer cancel()
 	for {
 		for _, s := range c.Nodes {
@@ -47,7 +49,7 @@ func (c *Cluster) Active() (*Server, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("waiting for an active node: none after %s", electionLimit)
+			return nil, fmt.Errorf("waiting for an active node: %w", context.Cause(ctx))
 		case <-time.After(pollInterval):
 		}
 	}
@@ -131,7 +133,7 @@ func (s *Server) Children() []int {
 
 // await repeats a request until it succeeds, the server ends or the time is up.
 func (s *Server) await(request func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	ctx, cancel := wait.Context(context.Background())
 	defer cancel()
 	for {
 		err := request(ctx)
@@ -142,7 +144,7 @@ func (s *Server) await(request func(context.Context) error) error {
 		case <-s.exited:
 			return fmt.Errorf("the server ended (%v): %w", s.process.ProcessState, err)
 		case <-ctx.Done():
-			return fmt.Errorf("after %s: %w", startLimit, err)
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		case <-time.After(pollInterval):
 		}
 	}

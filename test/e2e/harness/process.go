@@ -10,11 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-const (
-	stopLimit   = 15 * time.Second
-	orphanLimit = 10 * time.Second
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 // ownGroup makes a child the leader of a new process group, and has the kernel end
@@ -32,26 +29,24 @@ func (s *Server) end() error {
 	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stopping the Vault server: %w", err)
 	}
-	select {
-	case <-s.exited:
-	case <-time.After(stopLimit):
+	if _, ended := wait.Take(s.exited); !ended {
 		_ = syscall.Kill(-group, syscall.SIGKILL)
 		<-s.exited
-		return fmt.Errorf("stopping the Vault server: still running %s after SIGTERM, killed", stopLimit)
+		return fmt.Errorf("stopping the Vault server: nothing moves after SIGTERM, killed")
 	}
 	return waitForGroup(group)
 }
 
 // waitForGroup waits until a process group is empty.
 func waitForGroup(group int) error {
-	for deadline := time.Now().Add(orphanLimit); ; time.Sleep(20 * time.Millisecond) {
+	for watch := wait.New(); ; time.Sleep(20 * time.Millisecond) {
 		left := processes(func(p process) bool { return p.group == group })
 		if len(left) == 0 {
 			return nil
 		}
-		if time.Now().After(deadline) {
+		if watch.Still() {
 			_ = syscall.Kill(-group, syscall.SIGKILL)
-			return fmt.Errorf("waiting for plugin processes: %v outlived their server by %s, killed", left, orphanLimit)
+			return fmt.Errorf("waiting for plugin processes: %v outlived their server and do nothing, killed", left)
 		}
 	}
 }

@@ -9,14 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
-const (
-	// electionLimit is how long a cluster may take to choose a leader, or to take a
-	// node in.
-	electionLimit = 60 * time.Second
-	pollInterval  = 50 * time.Millisecond
-)
+const pollInterval = 50 * time.Millisecond
 
 // Cluster is Vault as it is run in production: one or more servers with raft storage
 // on disk, initialised and unsealed through the API, and a file audit device. The
@@ -173,7 +170,7 @@ func (c *Cluster) initialise() error {
 	if err := first.waitReady(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	ctx, cancel := wait.Context(context.Background())
 	defer cancel()
 	first.client.SetToken(made.Token)
 	err := first.call(ctx, "POST", "auth/token/create", map[string]any{"id": rootToken, "policies": []string{"root"}, "no_parent": true}, nil)

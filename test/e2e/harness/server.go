@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"vault-plugin-secrets-enterprise-pki/test/wait"
 )
 
 const (
 	// PluginName is the name under which the engine is registered.
 	PluginName = "enterprise-pki"
 	rootToken  = "root"
-	startLimit = 60 * time.Second
 )
 
 // Config says what a server has.
@@ -144,7 +145,7 @@ func (s *Server) launch(address string, environment []string) error {
 
 // waitReady asks for the server's health until it is unsealed and active.
 func (s *Server) waitReady() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+	ctx, cancel := wait.Context(context.Background())
 	defer cancel()
 	for {
 		health, err := s.client.Sys().HealthWithContext(ctx)
@@ -155,7 +156,7 @@ func (s *Server) waitReady() error {
 		case <-s.exited:
 			return fmt.Errorf("it ended at once: %v", s.process.ProcessState)
 		case <-ctx.Done():
-			return fmt.Errorf("it is not ready after %s: %w", startLimit, err)
+			return fmt.Errorf("it is not ready: %w: %w", context.Cause(ctx), err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
