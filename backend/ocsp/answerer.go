@@ -111,12 +111,15 @@ func (a *Answerer) Answer(request []byte) (answer Answer) {
 			return kept
 		}
 	}
-	asked, status := ParseRequest(request)
+	asked, status := parse(request)
 	if status != Successful {
 		return status.answer()
 	}
-	if settings.NoNonce {
+	switch {
+	case settings.NoNonce:
 		asked.Nonce = nil
+	case asked.oddNonce:
+		return MalformedRequest.answer()
 	}
 	if asked.list != nil && asked.Nonce == nil {
 		if kept, ok := a.kept(asked.list, settings); ok {

@@ -106,6 +106,27 @@ func TestOptions_WithoutNonceRequestsShareAnAnswer(t *testing.T) {
 	require.Equal(t, first, third)
 }
 
+// Clients of before RFC 9654 send nonces that are in no OCTET STRING: malformed where
+// nonces are answered, nothing to look at where they are not.
+func TestOptions_WithoutNonceOddOnesAreNotLookedAt(t *testing.T) {
+	m := newMount(t, noon)
+	leaf := m.add(t, "root", 1)[0]
+	odd := map[string]func(*wireRequest){"bare": extended(oidNonce, false, []byte("12345678")), "empty": nonce(0), "long": nonce(129), "none": func(*wireRequest) {}}
+	for name, add := range odd {
+		if name != "none" {
+			der, _ := m.Answer(about(t, m.ca, leaf.SerialNumber, add))
+			require.Equal(t, ocsp.MalformedRequest, statusOf(t, der), name)
+		}
+	}
+	m.choose(t, func(o *ocsp.Options) { o.Nonce = false })
+	plain, _ := m.Answer(about(t, m.ca, leaf.SerialNumber))
+	for name, add := range odd {
+		der, maxAge := m.Answer(about(t, m.ca, leaf.SerialNumber, add))
+		require.Equal(t, plain, der, name)
+		require.NotZero(t, maxAge)
+	}
+}
+
 func TestOptions_ArchiveCutoffIsSaidOfWhatIsKnown(t *testing.T) {
 	m := newMount(t, noon)
 	leaf := m.add(t, "root", 1)[0]

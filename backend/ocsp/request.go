@@ -46,6 +46,9 @@ type Request struct {
 	Nonce   []byte   // nil: none
 
 	list []byte // content of the requestList; nil when it is too long or says more than CertIDs
+	// oddNonce says that a nonce is not what RFC 9654 makes of it. Clients of before that
+	// RFC send octets that are in no OCTET STRING.
+	oddNonce bool
 }
 
 // The extensions and hash algorithms that requests may name, as DER contents.
@@ -70,6 +73,15 @@ func explicit(number uint8) asn1.Tag { return asn1.Tag(number).Constructed().Con
 // that is not understood (section 4.4). A signature on the request is accepted and
 // not looked at: the answer is the same for everyone. Slices point into der.
 func ParseRequest(der []byte) (*Request, Status) {
+	request, status := parse(der)
+	if status == Successful && request.oddNonce {
+		return nil, MalformedRequest
+	}
+	return request, status
+}
+
+// parse is ParseRequest for one who may not look at nonces.
+func parse(der []byte) (*Request, Status) {
 	if len(der) > MaxRequest {
 		return nil, MalformedRequest
 	}
@@ -198,7 +210,8 @@ func (r *Request) readExtensions(extensions cryptobyte.String) Status {
 	return eachExtension(extensions, func(oid []byte, critical bool, value cryptobyte.String) Status {
 		switch string(oid) {
 		case oidNonce:
-			return r.readNonce(value)
+			r.readNonce(value)
+			return Successful
 		case oidResponse:
 			if !critical || acceptsBasic(value) {
 				return Successful
@@ -214,14 +227,14 @@ func (r *Request) readExtensions(extensions cryptobyte.String) Status {
 
 // readNonce reads a Nonce ::= OCTET STRING(SIZE(1..128)), which may be there once
 // (RFC 9654 section 2.1).
-func (r *Request) readNonce(value cryptobyte.String) Status {
+func (r *Request) readNonce(value cryptobyte.String) {
 	var nonce cryptobyte.String
 	if r.Nonce != nil || !value.ReadASN1(&nonce, asn1.OCTET_STRING) || !value.Empty() ||
 		len(nonce) < 1 || len(nonce) > MaxNonce {
-		return MalformedRequest
+		r.oddNonce = true
+		return
 	}
 	r.Nonce = nonce
-	return Successful
 }
 
 // acceptsBasic reports whether AcceptableResponses names id-pkix-ocsp-basic.
