@@ -27,12 +27,15 @@ func (b *Backend) Manifest(ctx context.Context) (*feed.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	parents := signing(issuers)
 	for _, i := range issuers {
 		described, err := b.describe(ctx, i)
 		if err != nil {
 			return nil, fmt.Errorf("describing issuer %s: %w", i.ID(), err)
 		}
-		m.Issuers = append(m.Issuers, described)
+		if published(i, &described, parents) {
+			m.Issuers = append(m.Issuers, described)
+		}
 	}
 	if m.OCSP, err = b.answering(ctx); err != nil {
 		return nil, err
@@ -42,6 +45,33 @@ func (b *Backend) Manifest(ctx context.Context) (*feed.Manifest, error) {
 	}
 	m.Repository, err = b.Publishers.Repository(ctx)
 	return m, err
+}
+
+// signing returns the CAs of issuers whose keys are in the mount, and all CAs above them.
+func signing(issuers []*issuer.Issuer) map[string]bool {
+	found := map[string]bool{}
+	for _, i := range issuers {
+		if i.KeyID() == "" {
+			continue
+		}
+		for _, certificate := range i.Chain() {
+			found[cert.AuthorityID(certificate)] = true
+		}
+	}
+	return found
+}
+
+// published reports whether edges show and serve an issuer. A CA certificate that came
+// along with an import and has to do with no issuer of this mount must not be offered to
+// relying parties as one to trust.
+func published(i *issuer.Issuer, described *feed.Issuer, signing map[string]bool) bool {
+	switch i.Settings().Publish {
+	case issuer.PublishAlways:
+		return true
+	case issuer.PublishNever:
+		return false
+	}
+	return described.Imported || signing[cert.AuthorityID(i.Certificate())]
 }
 
 // describe tells an edge of one issuer.

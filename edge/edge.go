@@ -8,7 +8,6 @@ package edge
 import (
 	"context"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -42,13 +41,16 @@ type Config struct {
 type Edge struct {
 	config   Config
 	folder   *disk.Folder
-	listener net.Listener
+	listener *connections
+	// scraped is the listener of metrics, nil when the other has them.
+	scraped  *connections
 	mirror   *mirror.Mirror
 	keys     *signer.Keys
 	answerer *ocsp.Answerer
 	// configured is how the answerer answers: of New, then of configure alone.
 	configured feed.OCSP
 	handler    http.Handler
+	scrape     http.Handler
 	publish    *publish.Service
 }
 
@@ -68,6 +70,11 @@ func New(ctx context.Context, c Config) (*Edge, error) {
 		_ = folder.Close()
 		return nil, err
 	}
+	if e.scraped, err = listenMetrics(ctx, c.Settings.Listen); err != nil {
+		_ = e.listener.Close()
+		_ = folder.Close()
+		return nil, err
+	}
 	e.mirror = mirror.New(mirror.Config{
 		Client: client, Folder: folder, Interval: c.Settings.PollInterval, Log: c.Log.Named("mirror"), Now: c.Now,
 	})
@@ -76,10 +83,11 @@ func New(ctx context.Context, c Config) (*Edge, error) {
 	})
 	k := &known{snapshot: e.mirror.Snapshot, now: c.Now}
 	e.answerer = ocsp.NewAnswerer(ocsp.AnswererConfig{Issuers: k, States: k, Signers: e.keys, Log: c.Log.Named("ocsp"), Now: c.Now})
-	e.handler = serve.New(serve.Config{
-		Snapshot: e.mirror.Snapshot, Answerer: e.answerer, OpenList: folder.OpenList, SignerEnds: e.keys.NotAfter, Polls: e.mirror.Polls,
-		Page: page.Handler(repository{e.mirror, c.Settings.URL, c.Now}), Metrics: func(w io.Writer) { e.publish.Metrics(w) }, Version: c.Version, Log: c.Log.Named("http"), Now: c.Now,
+	server := serve.New(serve.Config{
+		Snapshot: e.mirror.Snapshot, Answerer: e.answerer, OpenList: folder.OpenList, SignerEnds: e.keys.NotAfter, Polls: e.mirror.Polls, Failure: e.mirror.Failure,
+		Page: page.Handler(repository{e.mirror, c.Settings.URL, c.Now}), Metrics: e.metrics, MetricsApart: e.scraped != nil, Version: c.Version, Log: c.Log.Named("http"), Now: c.Now,
 	})
+	e.handler, e.scrape = server, server.Metrics()
 	e.publish = publish.New(publish.Config{
 		Source: published{e.mirror, folder}, Reporter: reporter{client, c.Settings.Name}, Credentials: c.Settings.Credentials,
 		Directories: c.Settings.PublishDirectories, Now: c.Now, Log: c.Log.Named("publish"),
@@ -87,6 +95,21 @@ func New(ctx context.Context, c Config) (*Edge, error) {
 	e.mirror.Load()
 	e.configureOnce()
 	return e, nil
+}
+
+// metrics writes what the rooms beside serve measure.
+func (e *Edge) metrics(w io.Writer) {
+	e.listener.metrics(w)
+	e.publish.Metrics(w)
+}
+
+// MetricsAddress returns where metrics are, Address when they have no listener of their
+// own.
+func (e *Edge) MetricsAddress() string {
+	if e.scraped == nil {
+		return e.Address()
+	}
+	return e.scraped.Addr().String()
 }
 
 // Address returns where the edge listens.
@@ -104,6 +127,13 @@ func (e *Edge) Run(ctx context.Context) error {
 	group.Go(func() { e.prepare(ctx) })
 	group.Go(func() { e.publish.Run(ctx) })
 	e.config.Log.Info("serving", "address", e.Address(), "version", e.config.Version, "name", e.config.Settings.Name)
+	if e.scraped != nil {
+		group.Go(func() {
+			if err := serveUntil(ctx, e.scraped, e.scrape, e.config.Settings.Listen, e.config.Log); err != nil {
+				e.config.Log.Error("metrics are not served any more", "error", err)
+			}
+		})
+	}
 	err := serveUntil(ctx, e.listener, e.handler, e.config.Settings.Listen, e.config.Log)
 	stop()
 	group.Wait()

@@ -236,33 +236,6 @@ func TestEdge_RequestsUnderWayEndWell(t *testing.T) {
 	<-ended
 }
 
-// TestDos2_ConnectionsAreCounted holds as many connections open as there may be: one
-// more is answered when one of them ends.
-func TestDos2_ConnectionsAreCounted(t *testing.T) {
-	s := newSite(t, func(c *config.Config) { c.Listen.MaxConnections = 2 })
-	http.DefaultClient.CloseIdleConnections()
-	first, second := s.dial("GET /healthz"), s.dial("GET /healthz")
-	third := s.dial("GET /healthz HTTP/1.0\r\n\r\n")
-	answered := make(chan error, 1)
-	go func() {
-		_, err := io.ReadAll(third)
-		answered <- err
-	}()
-	_, err := io.WriteString(first, " HTTP/1.1\r\nHost: x\r\n\r\n")
-	require.NoError(t, err)
-	response, err := http.ReadResponse(bufio.NewReader(first), nil)
-	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, response.StatusCode)
-	require.NoError(t, response.Body.Close())
-	select {
-	case <-answered:
-		t.Fatal("a third connection was accepted")
-	default:
-	}
-	require.NoError(t, second.Close())
-	require.NoError(t, <-answered)
-}
-
 func TestEdge_GETIsCachedAsRFC5019Says(t *testing.T) {
 	s := newSite(t)
 	serial := s.mount.Good()

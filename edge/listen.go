@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/net/netutil"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/edge/config"
@@ -22,24 +21,37 @@ const (
 	writeTimeout  = 30 * time.Second
 	idleTimeout   = 60 * time.Second
 	maxHeader     = 16 << 10 // octets
+	maxScrapers   = 64       // connections for metrics
 )
 
 // listen opens the address.
-func listen(ctx context.Context, settings config.Listen) (net.Listener, error) {
+func listen(ctx context.Context, settings config.Listen) (*connections, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", settings.Address)
 	if err != nil {
 		return nil, fault.FieldOf(fault.Unavailable, "listen.address", "%w", err)
 	}
-	return netutil.LimitListener(listener, settings.MaxConnections), nil
+	return limit(listener, settings.MaxConnections), nil
+}
+
+// listenMetrics opens the address of metrics; nil when there is none of their own.
+func listenMetrics(ctx context.Context, settings config.Listen) (*connections, error) {
+	if settings.MetricsAddress == "" {
+		return nil, nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", settings.MetricsAddress)
+	if err != nil {
+		return nil, fault.FieldOf(fault.Unavailable, "listen.metrics_address", "%w", err)
+	}
+	return limit(listener, maxScrapers), nil
 }
 
 // serveUntil serves until the context ends, and then lets requests that are under way
 // come to their end, for as long as the configuration says.
-func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler, settings config.Listen, logger hclog.Logger) error {
+func serveUntil(ctx context.Context, listener *connections, handler http.Handler, settings config.Listen, logger hclog.Logger) error {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout,
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: log.New(quiet{logger}, "", 0),
+		ConnState: listener.changed, ErrorLog: log.New(quiet{logger}, "", 0),
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()

@@ -31,7 +31,7 @@ func (r repository) Repository() page.Repository {
 		shown.Documents = append(shown.Documents, page.Document(document))
 	}
 	for _, issuer := range snapshot.Issuers {
-		one := page.Issuer{ID: issuer.ID, Name: issuer.Name, Certificate: issuer.Certificate, OCSP: issuer.OCSP && !snapshot.Manifest.OCSP.Disabled}
+		one := page.Issuer{ID: issuer.ID, Name: issuer.Name, Certificate: issuer.Certificate, OCSP: issuer.OCSP && !snapshot.Manifest.OCSP.Disabled, Signs: issuer.CRLSigning}
 		for _, list := range issuer.Lists {
 			one.Lists = append(one.Lists, page.List{
 				Kind: string(list.Kind), Shard: list.Shard, Number: list.CRL(),

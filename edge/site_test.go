@@ -31,6 +31,7 @@ type site struct {
 	settings config.Config
 	log      *bytes.Buffer
 	url      string
+	metrics  string
 	stop     func()
 }
 
@@ -61,7 +62,7 @@ func (s *site) start() {
 	log := hclog.New(&hclog.LoggerOptions{Output: s.log, Level: hclog.Trace})
 	e, err := edge.New(ctx, edge.Config{Settings: s.settings, Version: "v1", Log: log, Now: time.Now})
 	require.NoError(s.t, err)
-	s.url = "http://" + e.Address()
+	s.url, s.metrics = "http://"+e.Address(), "http://"+e.MetricsAddress()
 	ended := make(chan error, 1)
 	go func() { ended <- e.Run(ctx) }()
 	s.stop = func() {
@@ -110,6 +111,14 @@ func (s *site) get(path string, headers ...string) reply {
 		request.Header.Set(headers[i], headers[i+1])
 	}
 	return s.do(request)
+}
+
+// scrape reads a path of the listener of metrics.
+func (s *site) scrape(path string) string {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.metrics+path, http.NoBody)
+	require.NoError(s.t, err)
+	return string(s.do(request).body)
 }
 
 func (s *site) post(path string, body []byte) reply {

@@ -1,6 +1,7 @@
 package paths
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -58,6 +59,7 @@ type issuerAnswer struct {
 	ManualChain         []string `json:"manual_chain" doc:"References of the issuers of the chain, if set by hand."`
 	LeafNotAfter        string   `json:"leaf_not_after_behavior" doc:"err or truncate."`
 	Usage               string   `json:"usage" doc:"Permitted uses of the issuer, separated by commas."`
+	Publish             string   `json:"publish" enum:"auto|always|never" doc:"Whether edges show the issuer and serve its certificate, CRLs and OCSP: auto (if its key is in this mount, it is above such an issuer, or its CRL was imported), always or never. never breaks revocation checking for certificates that name an edge."`
 	RevocationAlgorithm string   `json:"revocation_signature_algorithm" doc:"Signature algorithm of CRLs and OCSP responses. If empty, the engine chooses it by the key."`
 	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate."`
 	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the issuer's CRL."`
@@ -284,11 +286,11 @@ func answerIssuer(i *issuer.Issuer) issuerAnswer {
 	settings := i.Settings()
 	answer := issuerAnswer{
 		ID: i.ID(), Name: i.Name(), State: string(i.State()), KeyID: i.KeyID(), Serial: i.Serial().String(),
-		Chain:               answerForm{}.renderAll(i.Chain()),
-		ManualChain:         settings.ManualChain,
-		LeafNotAfter:        settings.LeafNotAfter,
-		Usage:               strings.Join(settings.Usage, ","),
-		RevocationAlgorithm: settings.RevocationAlgorithm,
+		Chain:        answerForm{}.renderAll(i.Chain()),
+		ManualChain:  settings.ManualChain,
+		LeafNotAfter: settings.LeafNotAfter,
+		Usage:        strings.Join(settings.Usage, ","),
+		Publish:      cmp.Or(settings.Publish, issuer.PublishAuto), RevocationAlgorithm: settings.RevocationAlgorithm,
 		IssuingCertificates: settings.IssuingCertificates,
 		CRLDistribution:     settings.CRLDistribution,
 		DeltaCRLs:           settings.DeltaCRLs,

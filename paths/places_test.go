@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
 	"vault-plugin-secrets-enterprise-pki/paths/pathstest"
 	"vault-plugin-secrets-enterprise-pki/test/edgemount"
@@ -101,4 +102,29 @@ func TestEdgeAnswersHaveEveryFieldOfTheFirstRelease(t *testing.T) {
 	for path, kind := range before {
 		require.Equal(t, kind, now[path], path)
 	}
+}
+
+// A CA certificate that came along with an import, and has to do with no issuer of the
+// mount, is not offered by edges, unless somebody says so.
+func TestEdgesShowIssuersOfThisMountAndThoseAbove(t *testing.T) {
+	m := pathstest.InProcess(t)
+	withRoot(t, m)
+	other := pathstest.InProcess(t)
+	stranger := withRoot(t, other)
+	imported := m.Write(t, "issuers/import/cert", map[string]any{"pem_bundle": cert.CertificatePEM(stranger.Raw)}).Expect(http.StatusOK).Texts("imported_issuers")
+	require.Len(t, imported, 1)
+	names := func() (ids []string) {
+		for _, told := range manifest(t, m).Issuers {
+			ids = append(ids, told.ID)
+		}
+		return ids
+	}
+	require.NotContains(t, names(), imported[0])
+	require.Len(t, names(), 1)
+	require.Equal(t, "auto", m.Read(t, "issuer/"+imported[0], nil).Expect(http.StatusOK).Text("publish"))
+	m.Patch(t, "issuer/"+imported[0], map[string]any{"publish": "always"}).Expect(http.StatusOK)
+	require.Contains(t, names(), imported[0])
+	m.Patch(t, "issuer/root", map[string]any{"publish": "never"}).Expect(http.StatusOK)
+	require.Equal(t, imported, names())
+	m.Patch(t, "issuer/root", map[string]any{"publish": "sometimes"}).Expect(http.StatusBadRequest)
 }

@@ -57,6 +57,14 @@ var allowed = map[State][]Usage{
 	External: {ReadOnly},
 }
 
+// The values of Settings.Publish. One that is empty was stored by an earlier release and
+// is PublishAuto.
+const (
+	PublishAuto   = "auto"
+	PublishAlways = "always"
+	PublishNever  = "never"
+)
+
 // Settings are what an operator may change of an issuer: the fields of
 // issuer/:ref, names and meanings as in the built-in engine.
 type Settings struct {
@@ -70,6 +78,7 @@ type Settings struct {
 	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of the issuer's delta CRL, instead of those of config/urls."`
 	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder (AIA ocsp), instead of those of config/urls."`
 	EnableAIATemplating bool     `json:"enable_aia_url_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}}, {{cluster_aia_path}} and {{crl_shard}} in this issuer's URLs are replaced when a certificate is issued."`
+	Publish             string   `json:"publish" default:"auto" enum:"auto|always|never" doc:"Whether edges show the issuer and serve its certificate, CRLs and OCSP: auto (if its key is in this mount, it is above such an issuer, or its CRL was imported), always or never. never breaks revocation checking for certificates that name an edge."`
 	PermittedProfiles   []string `json:"permitted_profiles" blank:"refuse" doc:"Profiles under which the issuer may issue; empty: all. Roles without a profile count as the profile named role:NAME."`
 }
 
@@ -79,7 +88,7 @@ func DefaultSettings() Settings {
 	for _, u := range Usages() {
 		usage = append(usage, string(u))
 	}
-	return Settings{LeafNotAfter: "err", Usage: usage}
+	return Settings{LeafNotAfter: "err", Usage: usage, Publish: PublishAuto}
 }
 
 // record is what is stored of one issuer.

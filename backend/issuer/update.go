@@ -1,6 +1,7 @@
 package issuer
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -59,6 +60,10 @@ func (n *snapshot) checkSettings(target *Issuer, settings *Settings) error {
 	}
 	if settings.LeafNotAfter != "err" && settings.LeafNotAfter != "truncate" {
 		return fault.Field("leaf_not_after_behavior", "must be err or truncate: a certificate never outlives its issuer")
+	}
+	settings.Publish = cmp.Or(settings.Publish, PublishAuto)
+	if modes := []string{PublishAuto, PublishAlways, PublishNever}; !slices.Contains(modes, settings.Publish) {
+		return fault.Field("publish", "must be %s", fault.List(modes))
 	}
 	if slices.Equal(settings.Usage, target.Settings().Usage) { // an earlier release kept usages that are of no use
 		settings.Usage = UsageFor(target.cert, settings.Usage)

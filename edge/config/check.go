@@ -103,6 +103,9 @@ func (l Listen) check() error {
 	if _, _, err := net.SplitHostPort(l.Address); err != nil {
 		return fault.Field("listen.address", "must be host:port or :port, not %q", l.Address)
 	}
+	if _, _, err := net.SplitHostPort(l.MetricsAddress); l.MetricsAddress != "" && err != nil {
+		return fault.Field("listen.metrics_address", "must be host:port, such as 127.0.0.1:9464, not %q", l.MetricsAddress)
+	}
 	if l.MaxConnections < 1 || l.MaxConnections > 1<<20 {
 		return fault.Field("listen.max_connections", "must be from 1 to %d, not %d", 1<<20, l.MaxConnections)
 	}

@@ -54,9 +54,13 @@ type AppRole struct {
 
 // Listen says where and within which limits the edge answers.
 type Listen struct {
-	Address        string        `yaml:"address"`         // host:port, plain HTTP
-	MaxConnections int           `yaml:"max_connections"` // open at once; further ones wait
-	ShutdownGrace  time.Duration `yaml:"shutdown_grace"`  // for requests under way when the edge is told to end
+	Address        string `yaml:"address"`         // host:port, plain HTTP
+	MaxConnections int    `yaml:"max_connections"` // open at once; then idle ones are closed for new ones
+	// MetricsAddress is host:port of a listener of its own for /metrics, /healthz and
+	// /readyz, such as 127.0.0.1:9464; the public one has no /metrics then. Empty: the
+	// public one has it.
+	MetricsAddress string        `yaml:"metrics_address"`
+	ShutdownGrace  time.Duration `yaml:"shutdown_grace"` // for requests under way when the edge is told to end
 }
 
 // The places of an OCSP signer's key.

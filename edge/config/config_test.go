@@ -66,8 +66,13 @@ func TestLoad_RefusalsNameTheField(t *testing.T) {
 	cases := []struct {
 		text, want string
 	}{
-		{"vaults: {}", "field vaults not found"},
-		{minimal + "signer: {keys: memory}", "field keys not found"},
+		{"vaults: {}", "field vaults is not known; did you mean vault?"},
+		{minimal + "signer: {keys: memory}", "field keys is not known; did you mean key?"},
+		{minimal + "listen: {max_connection: 5}", "field max_connection is not known; did you mean max_connections?"},
+		{minimal + "token_file: /t", "field token_file is not known here; did you mean vault.token_file?"},
+		{minimal + "log: {xyz: 1}", "field xyz is not known here; the fields are level, format"},
+		{minimal + "credentials: {a: {tokenfile: t}}", "did you mean token_file?"},
+		{minimal + "listen: {metrics_address: here}", "listen.metrics_address: must be host:port"},
 		{minimal + "---\nname: two", "one document"},
 		{"name: e", "vault.address: is required"},
 		{"name: 'a b'", "name: must be letters"},
@@ -115,7 +120,7 @@ func TestLoad_RefusalsNameTheField(t *testing.T) {
 
 func TestLoad_RefusesVariablesThatSetNothing(t *testing.T) {
 	_, err := config.Load(write(t, minimal), []string{"PKI_EDGE_VAULT_ADRESS=x"})
-	require.EqualError(t, err, "PKI_EDGE_VAULT_ADRESS: is not a variable of pki-edge")
+	require.EqualError(t, err, "PKI_EDGE_VAULT_ADRESS: is not a variable of pki-edge; did you mean PKI_EDGE_VAULT_ADDRESS?")
 	_, err = config.Load(write(t, minimal), []string{"PKI_EDGE_POLL_INTERVAL=x"})
 	require.EqualError(t, err, `PKI_EDGE_POLL_INTERVAL: must be a time.Duration, not "x"`)
 }

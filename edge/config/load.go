@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -71,12 +72,60 @@ func Parse(raw []byte) (Config, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(raw))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&config); err != nil && !errors.Is(err, io.EOF) {
-		return Config{}, fault.New(fault.Invalid, "%s", strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", ""))
+		return Config{}, fault.New(fault.Invalid, "%s", explain(err))
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
 		return Config{}, fault.New(fault.Invalid, "a configuration is one document")
 	}
 	return config, nil
+}
+
+// unknownField is what the YAML decoder says of a field that a section does not have.
+var unknownField = regexp.MustCompile(`(line \d+: )?field (\S+) not found in type config\.(\w+)`)
+
+// explain says an error of the YAML decoder in words of the configuration, with the
+// field that was perhaps meant.
+func explain(err error) string {
+	text := strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: "), "\n", "")
+	return unknownField.ReplaceAllStringFunc(text, func(said string) string {
+		parts := unknownField.FindStringSubmatch(said)
+		said = parts[1] + "field " + parts[2] + " is not known"
+		config := Default()
+		var here, elsewhere []string
+		for _, v := range variables(reflect.ValueOf(&config).Elem(), "") {
+			elsewhere = append(elsewhere, v.field)
+		}
+		sections(reflect.TypeFor[Config](), func(section reflect.Type) {
+			for i := range section.NumField() {
+				if name := section.Field(i).Tag.Get("yaml"); section.Name() == parts[3] {
+					here = append(here, name)
+				}
+			}
+		})
+		if near := fault.Nearest(parts[2], here); near != "" {
+			return said + "; did you mean " + near + "?"
+		}
+		for _, field := range elsewhere {
+			if field == parts[2] || strings.HasSuffix(field, "."+parts[2]) {
+				return said + " here; did you mean " + field + "?"
+			}
+		}
+		return said + " here; the fields are " + strings.Join(here, ", ")
+	})
+}
+
+// sections calls visit with a struct and with every one below it.
+func sections(structure reflect.Type, visit func(reflect.Type)) {
+	visit(structure)
+	for i := range structure.NumField() {
+		field := structure.Field(i).Type
+		if field.Kind() == reflect.Map {
+			field = field.Elem()
+		}
+		if field.Kind() == reflect.Struct {
+			sections(field, visit)
+		}
+	}
 }
 
 // variable is one field that the environment may set.
@@ -115,6 +164,9 @@ func override(config *Config, environment []string) error {
 		}
 		at := slices.IndexFunc(known, func(v variable) bool { return v.name == name })
 		if at < 0 {
+			if near := fault.Nearest(name, Names()); near != "" {
+				return fault.Field(name, "is not a variable of pki-edge; did you mean %s?", near)
+			}
 			return fault.Field(name, "is not a variable of pki-edge")
 		}
 		target := known[at].value

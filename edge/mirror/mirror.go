@@ -48,6 +48,7 @@ type Mirror struct {
 	named map[string]bool // hashes of the lists that the record on disk names; of the fetcher alone
 
 	polls, failures atomic.Uint64
+	failure         atomic.Pointer[error] // of the last poll; nil: it did well
 }
 
 // New returns a mirror that knows nothing. Load and Run come next.
@@ -65,6 +66,14 @@ func (m *Mirror) Snapshot() *state.Snapshot { return m.snapshot.Load() }
 
 // Polls returns how often the mount was asked, and how often that failed.
 func (m *Mirror) Polls() (polls, failures uint64) { return m.polls.Load(), m.failures.Load() }
+
+// Failure returns why the last poll failed, nil when it did not.
+func (m *Mirror) Failure() error {
+	if failure := m.failure.Load(); failure != nil {
+		return *failure
+	}
+	return nil
+}
 
 // change publishes a snapshot that differs from the newest one by an edit.
 func (m *Mirror) change(edit func(next *state.Snapshot)) {
@@ -132,6 +141,10 @@ func (m *Mirror) repeat(ctx context.Context, work func(context.Context) error) {
 	failed := 0
 	for ctx.Err() == nil {
 		err := m.guarded(ctx, work)
+		m.failure.Store(nil)
+		if err != nil {
+			m.failure.Store(&err)
+		}
 		m.polls.Add(1)
 		m.started()
 		pause := m.config.Interval

@@ -79,7 +79,7 @@ func bank(t testing.TB) page.Repository {
 	people := newAuthority(t, "Example Bank People CA 1", ecKey(t), &root)
 	complete := page.List{Kind: "complete", Number: "29617890123", ThisUpdate: now.Add(-2 * time.Hour), NextUpdate: now.Add(94 * time.Hour), Size: 1_283_004}
 	delta := page.List{Kind: "delta", Number: "29617890187", ThisUpdate: now.Add(-10 * time.Minute), NextUpdate: now.Add(24 * time.Hour), Size: 2_117}
-	server := page.Issuer{ID: "0f2a9c4e-7a61-4f7b-9d5c-1a2b3c4d5e6f", Name: "servers", Certificate: servers.certificate, OCSP: true, Lists: []page.List{complete, delta}}
+	server := page.Issuer{ID: "0f2a9c4e-7a61-4f7b-9d5c-1a2b3c4d5e6f", Name: "servers", Certificate: servers.certificate, OCSP: true, Signs: true, Lists: []page.List{complete, delta}}
 	for i := range 8 {
 		shard := complete
 		shard.Kind, shard.Shard, shard.Size = "shard", fmt.Sprintf("8-%d", i), 160_000+i
@@ -91,7 +91,7 @@ func bank(t testing.TB) page.Repository {
 		Organization: "Example Bank",
 		BaseURL:      "http://pki.example.com",
 		Issuers: []page.Issuer{
-			{ID: "7d1e2f3a-0000-4b1c-8d2e-3f4a5b6c7d8e", Name: "people", Certificate: people.certificate, OCSP: true, Lists: []page.List{complete}},
+			{ID: "7d1e2f3a-0000-4b1c-8d2e-3f4a5b6c7d8e", Name: "people", Certificate: people.certificate, OCSP: true, Signs: true, Lists: []page.List{complete}},
 			server,
 			{ID: "c0ffee00-1234-4321-8888-0123456789ab", Name: "root", Certificate: root.certificate, Lists: []page.List{small}},
 		},

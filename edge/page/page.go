@@ -51,6 +51,7 @@ type Issuer struct {
 	ID, Name    string // either of them names its files: /ca/<id or name>.cer
 	Certificate *x509.Certificate
 	OCSP        bool // whether this edge answers for it
+	Signs       bool // whether its key is at work: its certificates are in use
 	Lists       []List
 }
 

@@ -141,7 +141,7 @@ func TestPage1_HostileTextIsShownAsText(t *testing.T) {
 	repository.Organization = hostile
 	repository.BaseURL = ""
 	repository.Issuers = []page.Issuer{{
-		ID: "0f2a9c4e", Name: hostile, Certificate: root.certificate, OCSP: true,
+		ID: "0f2a9c4e", Name: hostile, Certificate: root.certificate, OCSP: true, Signs: true,
 		Lists: []page.List{{Kind: "complete", Number: "1"}, {Kind: "shard", Shard: hostile, Number: "1"}},
 	}}
 	repository.Documents = []page.Document{
@@ -258,4 +258,60 @@ func BenchmarkPageThatChangesEachTime(b *testing.B) {
 		answer := httptest.NewRecorder()
 		page.Handler(source(repository)).ServeHTTP(answer, httptest.NewRequestWithContext(b.Context(), http.MethodGet, "/", nil))
 	}
+}
+
+// A CA certificate that came along with an import is not offered as one to trust, and not
+// shown above the CAs at work.
+func TestTrustIsAskedForTheRootOfAWorkingCAAlone(t *testing.T) {
+	repository := bank(t)
+	stranger := newAuthority(t, "A Stranger Root", ecKey(t), nil)
+	repository.Issuers = append([]page.Issuer{{ID: "stranger", Name: "a-stranger", Certificate: stranger.certificate}}, repository.Issuers...)
+	body := text(t, repository)
+	require.Contains(t, body, "update-ca-certificates")
+	require.Contains(t, body, "curl -fsSO http://pki.example.com/ca/root.pem")
+	require.NotContains(t, body, "curl -fsSO http://pki.example.com/ca/a-stranger.pem")
+	for i := range repository.Issuers {
+		repository.Issuers[i].Signs = false
+	}
+	require.NotContains(t, text(t, repository), "update-ca-certificates", "no CA is at work")
+
+	orphan := bank(t)
+	orphan.Issuers = orphan.Issuers[:2] // without the root
+	body = text(t, orphan)
+	require.NotContains(t, body, "update-ca-certificates")
+	require.Contains(t, body, "Is this certificate revoked?")
+}
+
+func TestEveryCAStandsBelowTheOneThatIssuedIt(t *testing.T) {
+	repository := bank(t)
+	other := newAuthority(t, "Other Root", ecKey(t), nil)
+	below := newAuthority(t, "Other Issuing", ecKey(t), &other)
+	repository.Issuers = append(repository.Issuers,
+		page.Issuer{ID: "9", Name: "z-below", Certificate: below.certificate, Signs: true}, page.Issuer{ID: "8", Name: "a-other", Certificate: other.certificate})
+	body := text(t, repository)
+	at := -1
+	for _, title := range []string{"Other Root", "Other Issuing", "Example Bank Root CA 2025", "Example Bank People CA 1", "Example Bank Server CA 3"} {
+		next := strings.Index(body, `-title">`+title+`</h3>`)
+		require.Greater(t, next, at, title)
+		at = next
+	}
+}
+
+func TestTheWholeChainIsCheckedAgainstTheListOfEachCA(t *testing.T) {
+	body := text(t, bank(t))
+	require.Contains(t, body, "openssl verify -crl_check_all -CAfile bundle.pem -CRLfile lists.pem server.pem")
+	require.Contains(t, body, "cat people.crl.pem root.crl.pem >lists.pem")
+	require.NotContains(t, body, "-crl_check -CAfile")
+	repository := bank(t)
+	repository.Issuers[2].Lists = nil // the root's
+	body = text(t, repository)
+	require.NotContains(t, body, "-crl_check_all")
+	require.Contains(t, body, "openssl verify -crl_check -CAfile bundle.pem -CRLfile list.pem server.pem")
+}
+
+func TestACAThatExpiresSoonIsMarked(t *testing.T) {
+	repository := bank(t)
+	require.NotContains(t, text(t, repository), "expires soon")
+	repository.Now = repository.Issuers[0].Certificate.NotAfter.AddDate(0, 0, -89)
+	require.Contains(t, text(t, repository), `<span class="tag warn">expires soon</span>`)
 }

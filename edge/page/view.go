@@ -65,7 +65,10 @@ type example struct {
 	Root, Issuing string
 	RootPrint     string
 	List          string
-	OCSP          bool
+	// Chain are the paths of the complete lists of that CA and of all above it; none when
+	// one of them has none.
+	Chain []string
+	OCSP  bool
 }
 
 var (
@@ -98,7 +101,8 @@ func viewOf(repository Repository, base string) view {
 		Now:          momentOf(repository.Now),
 		Sync:         syncStatus(repository),
 	}
-	for _, issuer := range ordered(repository.Issuers) {
+	issuers := ordered(repository.Issuers)
+	for _, issuer := range issuers {
 		a := authorityOf(issuer, fileName(issuer, repository.Issuers), repository.Now)
 		v.Issuers = append(v.Issuers, a)
 		if issuer.OCSP {
@@ -108,7 +112,7 @@ func viewOf(repository Repository, base string) view {
 	for _, d := range repository.Documents {
 		v.Documents = append(v.Documents, Document{Title: d.Title, URL: webURL(d.URL)})
 	}
-	v.Example = exampleOf(repository.Issuers, v.Issuers)
+	v.Example = exampleOf(issuers, v.Issuers, repository.Now)
 	return v
 }
 
@@ -121,27 +125,47 @@ func webURL(address string) string {
 	return parsed.String()
 }
 
-// ordered puts every CA after the one that issued it: roots first.
+// ordered puts every CA right below the one that issued it, each level by name.
 func ordered(issuers []Issuer) []Issuer {
-	depth := func(issuer Issuer) int {
-		steps := 0
-		for at := issuer.Certificate; !selfIssued(at) && steps < len(issuers); steps++ {
-			above := slices.IndexFunc(issuers, func(i Issuer) bool { return bytes.Equal(i.Certificate.RawSubject, at.RawIssuer) })
-			if above < 0 {
-				return steps + 1
-			}
-			at = issuers[above].Certificate
-		}
-		return steps
-	}
 	sorted := slices.Clone(issuers)
-	slices.SortStableFunc(sorted, func(a, b Issuer) int {
-		if difference := depth(a) - depth(b); difference != 0 {
-			return difference
+	slices.SortStableFunc(sorted, func(a, b Issuer) int { return strings.Compare(a.Name, b.Name) })
+	var found []Issuer
+	var descend func(at int)
+	taken := make([]bool, len(sorted))
+	descend = func(at int) {
+		if taken[at] {
+			return
 		}
-		return strings.Compare(a.Name, b.Name)
+		taken[at] = true
+		found = append(found, sorted[at])
+		for below := range sorted {
+			if parentOf(sorted, sorted[below]) == at {
+				descend(below)
+			}
+		}
+	}
+	for _, top := range []bool{true, false} { // roots, then CAs above which nobody is known
+		for at := range sorted {
+			if selfIssued(sorted[at].Certificate) == top && parentOf(sorted, sorted[at]) < 0 {
+				descend(at)
+			}
+		}
+	}
+	for at := range sorted { // CAs that signed each other
+		descend(at)
+	}
+	return found
+}
+
+// parentOf returns the index of the CA that issued a CA's certificate, -1 for a root and
+// when it is not known.
+func parentOf(issuers []Issuer, issuer Issuer) int {
+	if selfIssued(issuer.Certificate) {
+		return -1
+	}
+	return slices.IndexFunc(issuers, func(i Issuer) bool {
+		return i.ID != issuer.ID && bytes.Equal(i.Certificate.RawSubject, issuer.Certificate.RawIssuer) && issuer.Certificate.CheckSignatureFrom(i.Certificate) == nil
 	})
-	return sorted
 }
 
 func selfIssued(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, c.RawIssuer) }
@@ -229,20 +253,37 @@ func listOf(l List, file string, now time.Time) list {
 	return shown
 }
 
-func exampleOf(issuers []Issuer, shown []authority) *example {
-	if len(shown) == 0 {
+// exampleOf picks a CA whose key is at work, one below a root before a root, and the root
+// of its chain: only that is shown with the commands to trust it. Without the root, nobody
+// is told what to trust.
+func exampleOf(issuers []Issuer, shown []authority, now time.Time) *example {
+	works := func(i Issuer) bool { return i.Signs && now.Before(i.Certificate.NotAfter) }
+	at := slices.IndexFunc(issuers, func(i Issuer) bool { return works(i) && !selfIssued(i.Certificate) })
+	if at < 0 {
+		at = slices.IndexFunc(issuers, works)
+	}
+	if at < 0 {
 		return nil
 	}
-	root, issuing := shown[0], shown[0]
-	if at := slices.IndexFunc(shown, func(a authority) bool { return a.Role != "Root CA" }); at >= 0 {
-		issuing = shown[at]
+	chain := []int{at}
+	for above := parentOf(issuers, issuers[at]); above >= 0 && len(chain) <= len(issuers); above = parentOf(issuers, issuers[above]) {
+		chain = append(chain, above)
 	}
-	e := &example{Root: root.Files, Issuing: issuing.Files, RootPrint: strings.Join(root.Fingerprint, "")}
-	for _, issuer := range issuers {
-		e.OCSP = e.OCSP || issuer.OCSP && issuing.Anchor == "ca-"+issuer.ID
+	e := &example{Issuing: shown[at].Files, OCSP: issuers[at].OCSP}
+	for _, member := range chain {
+		if len(shown[member].Complete) == 0 || strings.HasSuffix(shown[member].Complete[0].Path, "-delta.crl") {
+			e.Chain = nil
+			break
+		}
+		e.Chain = append(e.Chain, shown[member].Complete[0].Path)
 	}
-	if len(issuing.Complete) > 0 {
-		e.List = issuing.Complete[0].Path
+	if len(shown[at].Complete) > 0 {
+		e.List = shown[at].Complete[0].Path
+	}
+	if root := chain[len(chain)-1]; selfIssued(issuers[root].Certificate) {
+		e.Root, e.RootPrint = shown[root].Files, strings.Join(shown[root].Fingerprint, "")
+	} else {
+		e.Chain = nil
 	}
 	return e
 }

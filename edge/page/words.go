@@ -11,6 +11,10 @@ import (
 
 const day = 24 * time.Hour
 
+// soon is how long before its end a CA certificate is said to expire soon, less for one
+// of a short life.
+const soon = 90 * day
+
 // heard is how long ago the edge may have heard from the CA to be called current. It
 // asks about once a second; half a minute forgives a leader election.
 const heard = 30 * time.Second
@@ -36,7 +40,10 @@ func validity(c *x509.Certificate, now time.Time) status {
 	case now.Before(c.NotBefore):
 		return status{"warn", "not yet valid", "begins in " + span(c.NotBefore.Sub(now))}
 	case now.After(c.NotAfter):
-		return status{"bad", "expired", "ended " + span(now.Sub(c.NotAfter)) + " ago"}
+		return status{"bad", "expired", "expired " + span(now.Sub(c.NotAfter)) + " ago"}
+	}
+	if left := c.NotAfter.Sub(now); left < min(soon, c.NotAfter.Sub(c.NotBefore)/10) {
+		return status{"warn", "expires soon", span(left) + " left"}
 	}
 	return status{"good", "valid", span(c.NotAfter.Sub(now)) + " left"}
 }

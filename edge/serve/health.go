@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/edge/state"
 )
 
@@ -39,7 +40,7 @@ func (s *Server) ready(w http.ResponseWriter) {
 func (s *Server) readiness(snapshot *state.Snapshot, now time.Time) (string, bool) {
 	switch {
 	case snapshot.Issuers == nil:
-		return "the mount has not been reached yet, and there are no copies on disk", false
+		return s.unreached() + ", and there are no copies on disk", false
 	case snapshot.Rows == nil:
 		return "the status of certificates is not loaded yet", false
 	case snapshot.Starting:
@@ -48,7 +49,7 @@ func (s *Server) readiness(snapshot *state.Snapshot, now time.Time) (string, boo
 	age := snapshot.Staleness(now).Round(time.Second)
 	said := fmt.Sprintf("in step with the mount %s ago, %d certificates, sequence %d", age, snapshot.Rows.Len(), snapshot.Sequence)
 	if limit := snapshot.Limit(); !snapshot.Current(now) {
-		return fmt.Sprintf("%s: beyond the limit of %s, OCSP answers tryLater", said, limit), false
+		return fmt.Sprintf("%s: beyond the limit of %s, OCSP answers tryLater: %s", said, limit, s.unreached()), false
 	} else if limit > 0 && age > time.Minute {
 		said += fmt.Sprintf(": OCSP goes on for %s", (limit - age).Round(time.Second))
 	}
@@ -56,6 +57,17 @@ func (s *Server) readiness(snapshot *state.Snapshot, now time.Time) (string, boo
 		return fmt.Sprintf("%s; no OCSP signer for %s", said, strings.Join(missing, ", ")), false
 	}
 	return said, true
+}
+
+// unreached says why the mount is not followed. What Vault answers is for operators, who
+// have to change something; where it is and why it cannot be reached is in the log.
+func (s *Server) unreached() string {
+	if s.config.Failure != nil {
+		if err := s.config.Failure(); err != nil && !fault.Is(err, fault.Unavailable) {
+			return err.Error()
+		}
+	}
+	return "Vault has not answered yet"
 }
 
 // withoutSigner lists the issuers that are to be answered for and cannot be.

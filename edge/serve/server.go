@@ -29,13 +29,17 @@ type Config struct {
 	SignerEnds func(issuer string) time.Time
 	// Polls returns how often the mount was asked, and how often that failed.
 	Polls func() (polls, failures uint64)
+	// Failure returns why the mount could not be followed the last time, nil when it could.
+	Failure func() error
 	// Page serves the repository page at "/"; nil: there is none.
 	Page http.Handler
 	// Metrics writes further metrics, nil: there are none.
 	Metrics func(io.Writer)
-	Version string
-	Log     hclog.Logger
-	Now     func() time.Time
+	// MetricsApart takes /metrics away: the handler of Server.Metrics has it.
+	MetricsApart bool
+	Version      string
+	Log          hclog.Logger
+	Now          func() time.Time
 }
 
 // Server is the http.Handler of an edge.
@@ -78,14 +82,25 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.healthy(w)
 	case path == "/readyz":
 		s.ready(w)
-	case path == "/metrics":
+	case path == "/metrics" && !s.config.MetricsApart:
 		s.metrics(w)
+	case path == "/metrics":
+		s.refuse(w, kindOther, http.StatusNotFound, "metrics are on a listener of their own")
 	case path == "/" && s.config.Page != nil:
 		s.counts.add(kindPage, http.StatusOK)
 		s.config.Page.ServeHTTP(w, r)
 	default:
 		s.found(w, r)
 	}
+}
+
+// Metrics returns the handler of a listener for operators alone: metrics and health.
+func (s *Server) Metrics() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { s.metrics(w) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { s.healthy(w) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { s.ready(w) })
+	return mux
 }
 
 // found answers at the paths that issuers and certificates give: those of files, then

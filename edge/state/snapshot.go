@@ -37,6 +37,7 @@ type Issuer struct {
 	Chain       []*x509.Certificate // above it, as far as they are known
 	OCSP        bool
 	Imported    bool
+	CRLSigning  bool // by the mount
 	Lists       []List
 	URLs        URLs
 }
@@ -150,7 +151,7 @@ func readIssuer(from *feed.Issuer) (*Issuer, error) {
 	if !idForm.MatchString(from.ID) {
 		return nil, fault.New(fault.Invalid, "the manifest has an issuer with the id %s", strconv.Quote(from.ID))
 	}
-	issuer := &Issuer{ID: from.ID, Name: from.Name, OCSP: from.OCSP, Imported: from.Imported}
+	issuer := &Issuer{ID: from.ID, Name: from.Name, OCSP: from.OCSP, Imported: from.Imported, CRLSigning: from.CRLSigning}
 	own, err := readCertificate(from.Certificate)
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate of issuer %s: %w", from.ID, err)

@@ -167,6 +167,9 @@ func refusal(status int, path string, content []byte) error {
 	if len(text) > most {
 		text = text[:most]
 	}
+	if kind == fault.Denied && (text == "" || strings.Contains(text, "permission denied")) {
+		return fault.New(kind, "Vault refused the token: permission denied on %s", path)
+	}
 	if text == "" {
 		return fault.New(kind, "%s: Vault answers %d", path, status)
 	}
