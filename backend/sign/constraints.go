@@ -36,6 +36,7 @@ type kinds uint16
 func (k kinds) has(tag int) bool { return k&(1<<tag) != 0 }
 
 const (
+	kindOther     = 0
 	kindDirectory = 4
 	understood    = kinds(1<<1 | 1<<2 | 1<<4 | 1<<6 | 1<<7)
 )
@@ -175,12 +176,21 @@ func namesOf(drafted *x509.Certificate) (*names, error) {
 		}
 		number := int(tag & 0x1f)
 		collected.kinds |= 1 << number
-		if number == kindDirectory {
+		switch number {
+		case kindDirectory:
 			name, err := cert.NameRDNs(body)
 			if err != nil {
 				return nil, err
 			}
 			collected.directory = append(collected.directory, name)
+		case kindOther:
+			mailbox, err := smtpUTF8Mailbox(body)
+			if err != nil {
+				return nil, err
+			}
+			if mailbox != "" {
+				collected.email = append(slices.Clip(collected.email), mailbox)
+			}
 		}
 	}
 	return collected, nil
