@@ -74,10 +74,10 @@ func TestNames2_ATemplateThatCannotBeExpandedGrantsNothing(t *testing.T) {
 func TestNames5_AnOtherNameWithoutAnAtIsNoMailbox(t *testing.T) {
 	const upn = "1.3.6.1.4.1.311.20.2.3;UTF8:"
 	mailboxes := compile(t, func(c *role.Config) {
-		c.RequireCN, c.AllowedOtherSANs = false, []string{upn + "*@example.com", "1.2.3;UTF8:v*"}
+		c.RequireCN, c.AllowedOtherSANs = false, []string{upn + "*@example.com", upn + "@example.net", "1.2.3;UTF8:v*"}
 	})
 	for name, ok := range map[string]bool{
-		upn + "a@example.com": true, upn + "a@EXAMPLE.com": true, upn + "example.com": false, upn + "a": false, upn + "a@b.example.com": false,
+		upn + "@example.com": true, upn + "@example.net": true, upn + "a@example.net": false, upn + "a@example.com": true, upn + "a@EXAMPLE.com": true, upn + "example.com": false, upn + "a": false, upn + "a@b.example.com": false,
 		"1.2.3;UTF8:v": true, "1.2.3;UTF8:v@evil.org": true, "1.2.3;UTF8:w": false, "1.2.4;UTF8:v": false,
 	} {
 		_, names, err := mailboxes.Names(role.Ask{OtherSANs: []string{name}}, role.Identity{})
