@@ -168,7 +168,7 @@ func (s caShape) config(kind string) profile.Config {
 func parseKeyID(text string) ([]byte, error) {
 	octets, err := hex.DecodeString(strings.NewReplacer(":", "", "-", "").Replace(text))
 	if err != nil {
-		return nil, fault.Field("skid", "must be hexadecimal octets")
+		return nil, fault.Field("skid", "must be hexadecimal bytes")
 	}
 	return octets, nil
 }

@@ -40,6 +40,6 @@ func TestMessagesNameAFieldOnce(t *testing.T) {
 		"cert/xyz": m.Read(t, "cert/xyz", nil).Expect(http.StatusBadRequest).Errors,
 		"revoke":   m.Write(t, "revoke", map[string]any{"serial_number": "xyz"}).Expect(http.StatusBadRequest).Errors,
 	} {
-		require.Equal(t, []string{"serial_number: must be hexadecimal octets such as 17:5f:0a"}, errors, path)
+		require.Equal(t, []string{"serial_number: must be hexadecimal bytes such as 17:5f:0a"}, errors, path)
 	}
 }

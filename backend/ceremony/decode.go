@@ -21,7 +21,7 @@ const maxOrder = 256 << 10
 func Decode[O RootOrder | IssuingOrder | CRLOrder](raw []byte) (O, error) {
 	var order, none O
 	if len(raw) > maxOrder {
-		return none, fault.New(fault.TooLarge, "an order must be at most %d octets", maxOrder)
+		return none, fault.New(fault.TooLarge, "an order must be at most %d bytes", maxOrder)
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(raw))
 	decoder.KnownFields(true)

@@ -40,7 +40,7 @@ func ReadFile(field, path string) ([]byte, error) {
 		return nil, fault.FieldOf(fault.Unavailable, field, "reading %s: %w", path, err)
 	}
 	if len(raw) > maxFile {
-		return nil, fault.FieldOf(fault.TooLarge, field, "%s must be at most %d octets", path, maxFile)
+		return nil, fault.FieldOf(fault.TooLarge, field, "%s must be at most %d bytes", path, maxFile)
 	}
 	return raw, nil
 }

@@ -46,7 +46,7 @@ func current(certificate *x509.Certificate, now time.Time) error {
 func checkSerial(certificate *x509.Certificate) error {
 	n := certificate.SerialNumber
 	if n.Sign() <= 0 || n.BitLen() < 56 || n.BitLen() > 8*cert.MaxSerialOctets-1 {
-		return fault.New(fault.Invalid, "must be positive, of at least 64 random bits and at most 20 octets")
+		return fault.New(fault.Invalid, "must be positive, of at least 64 random bits and at most 20 bytes")
 	}
 	return nil
 }

@@ -140,7 +140,7 @@ func (k KeyOrder) id() ([]byte, error) {
 func (k KeyOrder) givenID() ([]byte, error) {
 	id, err := hex.DecodeString(k.ID)
 	if err != nil || len(id) > 64 {
-		return nil, fault.Field("key.id", "must be up to 64 octets in hexadecimal")
+		return nil, fault.Field("key.id", "must be up to 64 bytes in hexadecimal")
 	}
 	return id, nil
 }

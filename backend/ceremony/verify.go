@@ -225,7 +225,7 @@ func (v *verification) checkNumber() error {
 	number := v.list.Number
 	switch {
 	case number == nil || number.Sign() < 0 || number.BitLen() > 8*20-1:
-		return fault.New(fault.Invalid, "must be there, not negative and of at most 20 octets")
+		return fault.New(fault.Invalid, "must be there, not negative and of at most 20 bytes")
 	case v.previous == nil || v.previous.Number == nil:
 		return nil
 	case number.Cmp(v.previous.Number) <= 0:

@@ -41,7 +41,7 @@ func CRLNumberOf(n *big.Int) (CRLNumber, error) {
 	case n.Sign() < 0:
 		return CRLNumber{}, fault.New(fault.Invalid, "CRL number %s must not be negative (RFC 5280 section 5.2.3)", n)
 	case n.Cmp(maxCRLNumber) > 0:
-		return CRLNumber{}, fault.New(fault.Invalid, "the CRL number must be at most %d octets (RFC 5280 section 5.2.3)", MaxCRLNumberOctets)
+		return CRLNumber{}, fault.New(fault.Invalid, "the CRL number must be at most %d bytes (RFC 5280 section 5.2.3)", MaxCRLNumberOctets)
 	}
 	var number CRLNumber
 	n.FillBytes(number.octets[:])
@@ -56,7 +56,7 @@ func ParseCRLNumber(text string) (CRLNumber, error) {
 		n, ok = n.SetString(text, 10)
 	}
 	if !ok {
-		return CRLNumber{}, fault.New(fault.Invalid, "must be a decimal number of at most %d octets (RFC 5280 section 5.2.3)", MaxCRLNumberOctets)
+		return CRLNumber{}, fault.New(fault.Invalid, "must be a decimal number of at most %d bytes (RFC 5280 section 5.2.3)", MaxCRLNumberOctets)
 	}
 	return CRLNumberOf(n)
 }
@@ -95,7 +95,7 @@ func (n CRLNumber) Next() CRLNumber {
 // over a list with such a number could soon publish no further one.
 func (n CRLNumber) CheckRoom() error {
 	if left := new(big.Int).Sub(maxCRLNumber, n.Big()); left.Cmp(big.NewInt(crlNumberRoom)) < 0 {
-		return fault.New(fault.Invalid, "CRL number %s leaves %s numbers below the largest of %d octets; at least 2^32 must be left for the lists that follow", n, left, MaxCRLNumberOctets)
+		return fault.New(fault.Invalid, "CRL number %s leaves %s numbers below the largest of %d bytes; at least 2^32 must be left for the lists that follow", n, left, MaxCRLNumberOctets)
 	}
 	return nil
 }

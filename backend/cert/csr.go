@@ -90,7 +90,7 @@ func ParseCACSR(raw []byte) (*Request, error) {
 // parseCSR does everything except the public key's mathematics.
 func parseCSR(raw []byte) (*Request, error) {
 	if len(raw) > MaxCSR {
-		return nil, fault.FieldOf(fault.TooLarge, "csr", "must be at most %d octets", MaxCSR)
+		return nil, fault.FieldOf(fault.TooLarge, "csr", "must be at most %d bytes", MaxCSR)
 	}
 	der, err := csrDER(raw)
 	if err != nil {

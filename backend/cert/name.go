@@ -66,7 +66,7 @@ func ParseIP(text string) (net.IP, error) {
 func ParseEmail(text string) (string, error) {
 	at := strings.LastIndexByte(text, '@')
 	if at <= 0 || len(text) > MaxEmail || at > maxLocalPart {
-		return "", fault.New(fault.Invalid, "e-mail address %q must be local-part@domain of at most %d octets", text, MaxEmail)
+		return "", fault.New(fault.Invalid, "e-mail address %q must be local-part@domain of at most %d bytes", text, MaxEmail)
 	}
 	local := text[:at]
 	for i := range len(local) {
@@ -94,7 +94,7 @@ func isAtext(c byte) bool {
 // ID specification.
 func ParseURI(text string) (*url.URL, error) {
 	if len(text) > MaxURI {
-		return nil, fault.New(fault.Invalid, "URI must be at most %d octets", MaxURI)
+		return nil, fault.New(fault.Invalid, "URI must be at most %d bytes", MaxURI)
 	}
 	for i := range len(text) {
 		if text[i] <= ' ' || text[i] >= 0x7f {

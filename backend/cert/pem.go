@@ -26,7 +26,7 @@ var pemBegin = []byte("-----BEGIN ")
 // refused as CheckSPKI does.
 func ParseCertificates(raw []byte) (certs []*x509.Certificate, others []string, err error) {
 	if len(raw) > MaxBundle {
-		return nil, nil, fault.New(fault.TooLarge, "certificates must be at most %d octets", MaxBundle)
+		return nil, nil, fault.New(fault.TooLarge, "certificates must be at most %d bytes", MaxBundle)
 	}
 	if raw, err = Decode("certificate", raw); err != nil {
 		return nil, nil, err

@@ -192,7 +192,7 @@ func fieldPrimePlus(n int) (encoded [ed25519.PublicKeySize]byte) {
 
 func checkEd25519(key ed25519.PublicKey) error {
 	if len(key) != ed25519.PublicKeySize {
-		return fault.New(fault.Invalid, "Ed25519 public key must be %d octets", ed25519.PublicKeySize)
+		return fault.New(fault.Invalid, "Ed25519 public key must be %d bytes", ed25519.PublicKeySize)
 	}
 	var y [ed25519.PublicKeySize]byte
 	copy(y[:], key)

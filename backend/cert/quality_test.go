@@ -93,7 +93,7 @@ func TestKey1_WeakKeysAreRefused(t *testing.T) {
 		"P-224":             {&ecdsa.PublicKey{Curve: elliptic.P224()}, "P-224 is not supported"},
 		"off the curve":     {&ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}, "point on P-256"},
 		"infinity":          {&ecdsa.PublicKey{Curve: elliptic.P384(), X: new(big.Int), Y: new(big.Int)}, "point on P-384"},
-		"short Ed25519":     {ed25519.PublicKey{1, 2}, "32 octets"},
+		"short Ed25519":     {ed25519.PublicKey{1, 2}, "32 bytes"},
 		"Ed25519 zero":      {make(ed25519.PublicKey, 32), "small order"},
 		"Ed25519 identity":  {append(ed25519.PublicKey{1}, make([]byte, 31)...), "small order"},
 		"Ed25519 order 8":   {fromHex(t, "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa"), "small order"},

@@ -23,16 +23,16 @@ func SerialOf(n *big.Int) Serial { return Serial(n.Bytes()) }
 // "-" or by nothing.
 func ParseSerial(text string) (Serial, error) {
 	if len(text) > 3*(MaxSerialOctets+1) {
-		return "", fault.Field("serial_number", "must be at most %d octets in hexadecimal", MaxSerialOctets)
+		return "", fault.Field("serial_number", "must be at most %d bytes in hexadecimal", MaxSerialOctets)
 	}
 	digits := strings.NewReplacer(":", "", "-", "").Replace(strings.TrimSpace(text))
 	raw, err := hex.DecodeString(digits)
 	if err != nil || len(raw) == 0 {
-		return "", fault.Field("serial_number", "must be hexadecimal octets such as 17:5f:0a")
+		return "", fault.Field("serial_number", "must be hexadecimal bytes such as 17:5f:0a")
 	}
 	trimmed := strings.TrimLeft(string(raw), "\x00")
 	if trimmed == "" || len(trimmed) > MaxSerialOctets {
-		return "", fault.Field("serial_number", "must be positive and at most %d octets", MaxSerialOctets)
+		return "", fault.Field("serial_number", "must be positive and at most %d bytes", MaxSerialOctets)
 	}
 	return Serial(trimmed), nil
 }

@@ -220,7 +220,7 @@ func (e *Entry) append(dst []byte, c *calendar) ([]byte, error) {
 func (e *Entry) check() error {
 	switch {
 	case e.Serial == "" || e.Serial[0] == 0 || len(e.Serial) > cert.MaxSerialOctets:
-		return fault.New(fault.Invalid, "crl entry %s: the serial number must be positive and at most %d octets", e.Serial, cert.MaxSerialOctets)
+		return fault.New(fault.Invalid, "crl entry %s: the serial number must be positive and at most %d bytes", e.Serial, cert.MaxSerialOctets)
 	case !encodable(e.RevokedAt) || e.RevokedAt.IsZero():
 		return fault.New(fault.Invalid, "crl entry %s: the revocation time is missing or beyond the year 9999", e.Serial)
 	case !e.InvalidityAt.IsZero() && !encodable(e.InvalidityAt):

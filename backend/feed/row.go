@@ -81,9 +81,9 @@ func moment(s uint64) time.Time {
 func (r *Row) check() error {
 	switch {
 	case len(r.Serial) == 0 || len(r.Serial) > cert.MaxSerialOctets || r.Serial[0] == 0:
-		return fault.New(fault.Internal, "feed row has no serial number of 1 to %d octets", cert.MaxSerialOctets)
+		return fault.New(fault.Internal, "feed row has no serial number of 1 to %d bytes", cert.MaxSerialOctets)
 	case len(r.Issuer) == 0 || len(r.Issuer) > MaxIssuer:
-		return fault.New(fault.Internal, "feed row %s has an issuer id of %d octets", r.Serial, len(r.Issuer))
+		return fault.New(fault.Internal, "feed row %s has an issuer id of %d bytes", r.Serial, len(r.Issuer))
 	case r.State != Good && r.State != Revoked:
 		return fault.New(fault.Internal, "feed row %s has the state %d", r.Serial, r.State)
 	case !r.Reason.Known() || r.State == Good && r.Reason != cert.Unspecified:
@@ -158,7 +158,7 @@ func (r *Row) append(b []byte, issuer, before uint64) []byte {
 // allocates in proportion to the input. Serials are one copy of the input.
 func Decode(raw []byte) ([]Row, error) {
 	if len(raw) > MaxOctets {
-		return nil, fault.New(fault.Invalid, "feed rows of %d octets are more than %d", len(raw), MaxOctets)
+		return nil, fault.New(fault.Invalid, "feed rows of %d bytes are more than %d", len(raw), MaxOctets)
 	}
 	d := decoder{rest: string(raw)}
 	if v := d.octet(); d.err == nil && v != version {
@@ -301,7 +301,7 @@ func Text(rows []Row) (string, error) {
 // ReadText reads what Text has made.
 func ReadText(text string) ([]Row, error) {
 	if len(text) > base64.StdEncoding.EncodedLen(MaxOctets) {
-		return nil, fault.New(fault.Invalid, "feed rows of %d octets of base64 are too many", len(text))
+		return nil, fault.New(fault.Invalid, "feed rows of %d bytes of base64 are too many", len(text))
 	}
 	raw, err := base64.StdEncoding.Strict().DecodeString(text)
 	if err != nil {

@@ -203,7 +203,7 @@ func (c *conn) ed25519Public(session pkcs11.SessionHandle, handle pkcs11.ObjectH
 	case parsesWhole(point, &bits) && len(bits.Bytes) == ed25519.PublicKeySize:
 		return ed25519.PublicKey(bits.Bytes), nil
 	}
-	return nil, fault.New(fault.Unavailable, "token %s gave an ed25519 public key of %d octets that nobody understands", c.info.SerialNumber, len(point))
+	return nil, fault.New(fault.Unavailable, "token %s gave an ed25519 public key of %d bytes that nobody understands", c.info.SerialNumber, len(point))
 }
 
 // parsesWhole decodes DER that has nothing behind it.

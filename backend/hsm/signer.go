@@ -218,7 +218,7 @@ func normalise(public crypto.PublicKey, digest []byte, opts crypto.SignerOpts) (
 		return nil, nil, fault.New(fault.Invalid, "keys in tokens sign SHA-256, SHA-384 and SHA-512 digests only, not %v", hash)
 	}
 	if len(digest) != hash.Size() {
-		return nil, nil, fault.New(fault.Invalid, "a %v digest has %d octets, not %d", hash, hash.Size(), len(digest))
+		return nil, nil, fault.New(fault.Invalid, "a %v digest has %d bytes, not %d", hash, hash.Size(), len(digest))
 	}
 	switch key := public.(type) {
 	case *ecdsa.PublicKey:

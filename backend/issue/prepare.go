@@ -236,14 +236,14 @@ func (c *candidate) result() *Result {
 
 func checkAnnotation(note Annotation) error {
 	if len(note.Owner) > ledger.MaxText {
-		return fault.Field("owner", "must be at most %d octets", ledger.MaxText)
+		return fault.Field("owner", "must be at most %d bytes", ledger.MaxText)
 	}
 	if len(note.Metadata) > MaxMetadata {
 		return fault.Field("metadata", "must have at most %d keys", MaxMetadata)
 	}
 	for key, value := range note.Metadata {
 		if key == "" || len(key) > MaxMetadataValue || len(value) > MaxMetadataValue {
-			return fault.Field("metadata", "keys and values must be 1 to %d octets", MaxMetadataValue)
+			return fault.Field("metadata", "keys and values must be 1 to %d bytes", MaxMetadataValue)
 		}
 	}
 	if len(note.Contacts) > MaxContacts {
@@ -251,7 +251,7 @@ func checkAnnotation(note Annotation) error {
 	}
 	for _, contact := range note.Contacts {
 		if len(contact) > MaxMetadataValue {
-			return fault.Field("contacts", "each must be at most %d octets", MaxMetadataValue)
+			return fault.Field("contacts", "each must be at most %d bytes", MaxMetadataValue)
 		}
 	}
 	return nil

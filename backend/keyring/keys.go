@@ -199,7 +199,7 @@ const maxPEM = 16 << 10
 // else. Its messages never repeat what was sent.
 func ParsePrivateKey(text []byte) (crypto.Signer, error) {
 	if len(text) > maxPEM {
-		return nil, fault.FieldOf(fault.TooLarge, "pem_bundle", "a private key has at most %d octets", maxPEM)
+		return nil, fault.FieldOf(fault.TooLarge, "pem_bundle", "a private key has at most %d bytes", maxPEM)
 	}
 	block, rest := pem.Decode(text)
 	if block != nil && block.Type == "EC PARAMETERS" { // openssl ecparam -genkey

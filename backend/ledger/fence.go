@@ -97,7 +97,7 @@ func decodeFence(raw []byte) ([]birth, error) {
 	case raw[0] != fenceVersion:
 		return nil, fault.New(fault.Internal, "version %d is not one this release reads (%d)", raw[0], fenceVersion)
 	case (len(raw)-1)%birthLength != 0:
-		return nil, fault.New(fault.Internal, "%d octets are no chain of process starts", len(raw))
+		return nil, fault.New(fault.Internal, "%d bytes are no chain of process starts", len(raw))
 	}
 	var chain []birth
 	for entry := range slices.Chunk(raw[1:], birthLength) {

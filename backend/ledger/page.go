@@ -129,7 +129,7 @@ func (p *Page) add(record *Record, row *Row) error {
 		takes += intentRoom
 	}
 	if takes > pageRoom {
-		return fault.New(fault.TooLarge, "record %s has %d octets, more than a page holds (%d)", record.Serial, len(encoded), pageRoom)
+		return fault.New(fault.TooLarge, "record %s has %d bytes, more than a page holds (%d)", record.Serial, len(encoded), pageRoom)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

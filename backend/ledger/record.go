@@ -35,11 +35,11 @@ func (r *Record) check() error {
 	}
 	for _, t := range texts {
 		if len(t.text) > MaxText {
-			return fault.Field(t.field, "must be at most %d octets, not %d", MaxText, len(t.text))
+			return fault.Field(t.field, "must be at most %d bytes, not %d", MaxText, len(t.text))
 		}
 	}
 	if len(r.Replaces) > cert.MaxSerialOctets {
-		return fault.Field("replaces", "must be at most %d octets", cert.MaxSerialOctets)
+		return fault.Field("replaces", "must be at most %d bytes", cert.MaxSerialOctets)
 	}
 	if r.Revocation != nil && !r.Resumed.IsZero() {
 		return fault.New(fault.Internal, "certificate %s is both revoked and resumed", r.Serial)
@@ -54,7 +54,7 @@ func (r *Revocation) check() error {
 	case !r.Reason.Known():
 		return fault.Field("reason", "%d is not a reason of RFC 5280 section 5.3.1", r.Reason)
 	case len(r.Comment) > MaxComment:
-		return fault.Field("comment", "must be at most %d octets, not %d", MaxComment, len(r.Comment))
+		return fault.Field("comment", "must be at most %d bytes, not %d", MaxComment, len(r.Comment))
 	case r.At.IsZero():
 		return fault.New(fault.Internal, "revocation without a time")
 	case seconds(r.At) > maxSeconds || seconds(r.InvalidityAt) > maxSeconds:

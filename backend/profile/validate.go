@@ -146,7 +146,7 @@ func compileSubject(p *Profile) error {
 		}
 		pattern, err := wholeMatch(expression)
 		if err != nil || len(expression) > 1024 {
-			return fault.Field("subject_patterns", "the pattern for %s is not an RE2 expression of at most 1024 octets", attribute)
+			return fault.Field("subject_patterns", "the pattern for %s is not an RE2 expression of at most 1024 bytes", attribute)
 		}
 		rules.patterns[attribute] = pattern
 	}

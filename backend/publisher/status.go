@@ -94,14 +94,14 @@ func (r *reports) take(result Result) (news bool) {
 // check holds a report to what fits and can be shown.
 func check(report *feed.Report) error {
 	if report.Edge == "" || len(report.Edge) > 128 {
-		return fault.Field("edge", "must be the name of the edge, at most 128 octets")
+		return fault.Field("edge", "must be the name of the edge, at most 128 bytes")
 	}
 	if len(report.Items) > MaxItems {
 		return fault.FieldOf(fault.TooLarge, "items", "must be at most %d", MaxItems)
 	}
 	for _, item := range report.Items {
 		if len(item.Issuer) > feed.MaxIssuer || len(item.List) > 32 || len(item.SHA256) > 64 || len(item.Error) > 512 {
-			return fault.Field("items", "must hold issuer, list, sha256 and error of at most %d, 32, 64 and 512 octets", feed.MaxIssuer)
+			return fault.Field("items", "must hold issuer, list, sha256 and error of at most %d, 32, 64 and 512 bytes", feed.MaxIssuer)
 		}
 		if _, err := time.Parse(time.RFC3339, item.At); err != nil {
 			return fault.Field("items", "at must be a time of RFC 3339")

@@ -205,7 +205,7 @@ func (r *Request) check(now time.Time) error {
 	case r.InvalidityAt.After(now):
 		return fault.Field("invalidity_date", "must not be in the future")
 	case len(r.Comment) > ledger.MaxComment:
-		return fault.Field("comment", "must be at most %d octets", ledger.MaxComment)
+		return fault.Field("comment", "must be at most %d bytes", ledger.MaxComment)
 	}
 	return nil
 }

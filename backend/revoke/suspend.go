@@ -19,7 +19,7 @@ func (s *Service) Suspend(ctx context.Context, serial cert.Serial, comment strin
 		return nil, err
 	}
 	if len(comment) > ledger.MaxComment {
-		return nil, fault.Field("comment", "must be at most %d octets", ledger.MaxComment)
+		return nil, fault.Field("comment", "must be at most %d bytes", ledger.MaxComment)
 	}
 	now := s.config.Now()
 	record, changed, err := s.config.Ledger.RevokeIf(ctx, serial, ledger.Revocation{

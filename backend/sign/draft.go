@@ -97,7 +97,7 @@ func completed(template *x509.Certificate, pub crypto.PublicKey, algorithm x509.
 	}
 	serial := template.SerialNumber
 	if serial == nil || serial.Sign() <= 0 || serial.BitLen() > 8*cert.MaxSerialOctets-1 {
-		return nil, fault.New(fault.Internal, "serial number must be positive and at most %d octets (RFC 5280 section 4.1.2.2)", cert.MaxSerialOctets)
+		return nil, fault.New(fault.Internal, "serial number must be positive and at most %d bytes (RFC 5280 section 4.1.2.2)", cert.MaxSerialOctets)
 	}
 	complete := *template
 	complete.SignatureAlgorithm = algorithm

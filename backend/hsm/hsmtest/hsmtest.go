@@ -139,7 +139,7 @@ func wrongDigests(t *testing.T, token Token) {
 		for _, option := range options {
 			for _, size := range []int{0, 20, 31, 33, 47, 64} {
 				_, err := signer.Sign(rand.Reader, make([]byte, size), option)
-				require.True(t, fault.Is(err, fault.Invalid), "%s signed %d octets as %v: %v", spec, size, option, err)
+				require.True(t, fault.Is(err, fault.Invalid), "%s signed %d bytes as %v: %v", spec, size, option, err)
 			}
 		}
 		_, err = signer.Sign(rand.Reader, make([]byte, 32), nil)
