@@ -53,7 +53,7 @@ type pemAnswer struct {
 type wellKnown struct {
 	RevocationTime    int64  `json:"revocation_time" doc:"Always 0."`
 	RevocationRFC3339 string `json:"revocation_time_rfc3339" doc:"Always empty."`
-	AuthorityID       string `json:"authority_key_id,omitempty" doc:"Key identifier of the CA above, hexadecimal with colons; absent for a CRL."`
+	AuthorityID       string `json:"authority_key_id,omitempty" doc:"Key identifier of the parent CA, hexadecimal with colons; absent for a CRL."`
 }
 
 type chainAnswer struct {
