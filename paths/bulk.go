@@ -111,7 +111,7 @@ func (m *mount) startBulk(ctx context.Context, call *schema.Call, in bulkInput) 
 	if err != nil {
 		return bulkAnswer{}, err
 	}
-	call.Warn("Bulk revocation started: revoke/bulk/status and the server's log say how it goes.")
+	call.Warn("Bulk revocation started. Read revoke/bulk/status for its progress.")
 	return bulkAnswer{State: string(run.State), bulkSurvey: answerSurvey(call, run.Survey)}, nil
 }
 
@@ -124,7 +124,7 @@ func (m *mount) warnOfFilter(ctx context.Context, call *schema.Call, in bulkInpu
 			return err
 		}
 		if err != nil {
-			call.Warn("There is no role %s now: only certificates that a deleted role of this name issued are found.", in.Role)
+			call.Warn("There is no role %s. Only certificates that a deleted role of this name issued can match.", in.Role)
 		}
 	}
 	name, _, pinned := strings.Cut(in.Profile, "@")
@@ -140,7 +140,7 @@ func (m *mount) warnOfFilter(ctx context.Context, call *schema.Call, in bulkInpu
 		return err
 	}
 	if err != nil {
-		call.Warn("There is no profile %s now: only certificates that remember a deleted or moved profile of this name are found.", in.Profile)
+		call.Warn("There is no profile %s. Only certificates that were issued under a deleted or renamed profile of this name can match.", in.Profile)
 	}
 	return nil
 }
@@ -179,7 +179,7 @@ func answerSurvey(call *schema.Call, survey revoke.Survey) bulkSurvey {
 	for _, refusal := range survey.Refused {
 		answer.Refused += refusal.Count
 		if call != nil {
-			call.Warn("%d certificates are passed over: profile %s does not allow the reason (allowed_revocation_reasons).", refusal.Count, refusal.Profile)
+			call.Warn("%d certificates are skipped: profile %s does not permit the reason (allowed_revocation_reasons).", refusal.Count, refusal.Profile)
 		}
 	}
 	return answer

@@ -130,7 +130,7 @@ func listRows(call *schema.Call, page schema.Page, walk func(after cert.Serial) 
 	}
 	keys, more := collect(rows, limit)
 	if more && page.Limit == 0 {
-		call.Warn("Only the first %d are listed; ask for those after the last one.", limit)
+		call.Warn("The response lists the first %d. For the next ones, pass the last serial number as after.", limit)
 	}
 	return schema.Keys{Keys: keys}, nil
 }

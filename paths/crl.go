@@ -124,10 +124,10 @@ func (m *mount) warnOfLists(ctx context.Context, call *schema.Call, settings crl
 		sharded = sharded || slices.ContainsFunc(urls.CRLDistributionPoints, func(url string) bool { return strings.Contains(url, issuer.CRLShard) })
 	}
 	if !sharded {
-		call.Warn("shards has no effect yet: no URL in crl_distribution_points has %s (config/urls, with enable_templating).", issuer.CRLShard)
+		call.Warn("shards has no effect: no URL in crl_distribution_points contains %s. Set it in config/urls with enable_templating=true.", issuer.CRLShard)
 	}
 	if !deltas {
-		call.Warn("Nothing says where the delta CRL is: set delta_crl_distribution_points in config/urls.")
+		call.Warn("Certificates do not name the delta CRL: set delta_crl_distribution_points in config/urls.")
 	}
 }
 

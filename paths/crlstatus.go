@@ -19,12 +19,12 @@ type publication struct {
 // A last CRL that could not be made is worth a warning: then the next may fail as well.
 func (m *mount) publishes(ctx context.Context, call *schema.Call, issuerID string, serial cert.Serial, reason cert.Reason) publication {
 	if err := m.engine.CRL.LastError(issuerID); err != nil {
-		call.Warn("The last CRL of issuer %s could not be made, it is tried again every minute: %s", issuerID, schema.Outward(err))
+		call.Warn("The last CRL of issuer %s could not be built. The engine retries every minute: %s", issuerID, schema.Outward(err))
 	}
 	shows, err := m.engine.CRL.Shows(ctx, issuerID, serial, reason)
 	switch {
 	case err != nil: // what was done is done
-		call.Warn("Which CRL of issuer %s shows it is not known: %s", issuerID, schema.Outward(err))
+		call.Warn("It is not known which CRL of issuer %s lists the certificate: %s", issuerID, schema.Outward(err))
 		return publication{}
 	case shows.Number == 0:
 		return publication{CRLStatus: "disabled"}

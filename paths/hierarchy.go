@@ -132,7 +132,7 @@ func (m *mount) makeRoot(ctx context.Context, call *schema.Call, in rootInput) (
 	}
 	warn(call, warnings)
 	if in.Where == "internal" {
-		call.Warn("The root's key is in Vault's storage. A root that others shall trust has its key in a token that is kept offline.")
+		call.Warn("The root's key is in Vault's storage. In production, keep the root's key in an offline token.")
 	}
 	m.publish(ctx, call, []string{root.ID()})
 	form := answerForm{Format: in.Format}
@@ -156,7 +156,7 @@ func (m *mount) publish(ctx context.Context, call *schema.Call, ids []string) {
 	}
 	if err := m.engine.Published(ctx, ids); err != nil {
 		m.Logger().Warn("publishing for new issuers failed, will be tried again", "issuers", ids, "error", err)
-		call.Warn("The first CRL or OCSP responder could not be made yet: %s", schema.Outward(err))
+		call.Warn("The first CRL or OCSP responder could not be created yet. The engine retries every minute: %s", schema.Outward(err))
 	}
 	if err := m.warnOfSharedURLs(ctx, call); err != nil {
 		m.Logger().Warn("looking for URLs that several CAs share failed", "error", err)

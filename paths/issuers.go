@@ -196,7 +196,7 @@ func (m *mount) deleteIssuer(ctx context.Context, call *schema.Call, in issuerRe
 		call.Warn("%s", warning)
 	}
 	if wasDefault {
-		call.Warn("The default issuer is deleted: requests without an issuer are refused until config/issuers names another.")
+		call.Warn("The default issuer is deleted. Requests without an issuer fail until config/issuers names another one.")
 	}
 	return schema.None{}, err
 }

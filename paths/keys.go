@@ -206,7 +206,7 @@ func (m *mount) importKey(ctx context.Context, call *schema.Call, in keyImport) 
 		return keyAnswer{}, err
 	}
 	if existing {
-		call.Warn("The key is there already, as %s; nothing was changed.", key.ID)
+		call.Warn("The key exists already, as %s. Nothing was changed.", key.ID)
 	}
 	return answerKey(key)
 }

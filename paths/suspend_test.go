@@ -150,7 +150,7 @@ func TestRevocationWarnsOfAListThatCannotBeMade(t *testing.T) {
 		third := revoke()
 		require.Equal(t, "pending", third.Text("crl_status"))
 		require.Len(t, third.Warnings, 1)
-		require.Regexp(t, `could not be made, .*: max_crl_entries: .* more than 1`, third.Warnings[0])
+		require.Regexp(t, `could not be built\. .*: max_crl_entries: .* more than 1`, third.Warnings[0])
 		m.Write(t, "config/crl", map[string]any{"max_crl_entries": -1}).Expect(http.StatusOK)
 		m.Read(t, "crl/rotate", nil).Expect(http.StatusOK)
 		require.Empty(t, revoke().Warnings)

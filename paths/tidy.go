@@ -81,7 +81,7 @@ func (m *mount) startTidy(ctx context.Context, call *schema.Call, in tidy.Task) 
 	case err != nil:
 		return schema.None{}, err
 	case began:
-		call.Warn("Tidy operation successfully started: tidy-status and the server's log say how it goes.")
+		call.Warn("Tidy operation successfully started. Read tidy-status for its progress.")
 	default:
 		call.Warn("Tidy operation already in progress.")
 	}
