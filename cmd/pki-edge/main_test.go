@@ -38,7 +38,7 @@ func TestRun_CommandLines(t *testing.T) {
 		{[]string{"-help"}, "", 0, ""},
 		{[]string{"-config", good, "-check-config"}, "the configuration is valid\n", 0, ""},
 		{[]string{"-config", "/nonexistent"}, "", fault.NotFound, "no such file"},
-		{[]string{"-config", file(t, "x: 1")}, "", fault.Invalid, "field x not found"},
+		{[]string{"-config", file(t, "x: 1")}, "", fault.Invalid, "field x is not known here"},
 		{[]string{"-config", good, "serve"}, "", fault.Invalid, `unknown command "serve"`},
 		{[]string{"-config", good, "selftest", "now"}, "", fault.Invalid, "unknown command"},
 		{[]string{"-config", good, "selftest"}, "", fault.Invalid, "selftest.role: must name"},

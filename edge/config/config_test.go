@@ -73,7 +73,7 @@ func TestLoad_RefusalsNameTheField(t *testing.T) {
 		{minimal + "log: {xyz: 1}", "field xyz is not known here; the fields are level, format"},
 		{minimal + "credentials: {a: {tokenfile: t}}", "did you mean token_file?"},
 		{minimal + "listen: {metrics_address: here}", "listen.metrics_address: must be host:port"},
-		{minimal + "---\nname: two", "one document"},
+		{minimal + "---\nname: two", "one YAML document"},
 		{"name: e", "vault.address: is required"},
 		{"name: 'a b'", "name: must be letters"},
 		{"name: e\ndata_dir: here", "data_dir: must be an absolute path"},

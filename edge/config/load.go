@@ -66,7 +66,7 @@ func readFile(path string) ([]byte, error) {
 // hold. It refuses unknown fields and a second document.
 func Parse(raw []byte) (Config, error) {
 	if len(raw) > maxFile {
-		return Config{}, fault.New(fault.TooLarge, "a configuration has at most %d octets", maxFile)
+		return Config{}, fault.New(fault.TooLarge, "the configuration is longer than %d bytes", maxFile)
 	}
 	config := Default()
 	decoder := yaml.NewDecoder(bytes.NewReader(raw))
@@ -75,7 +75,7 @@ func Parse(raw []byte) (Config, error) {
 		return Config{}, fault.New(fault.Invalid, "%s", explain(err))
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		return Config{}, fault.New(fault.Invalid, "a configuration is one document")
+		return Config{}, fault.New(fault.Invalid, "the configuration must be one YAML document")
 	}
 	return config, nil
 }

@@ -172,12 +172,12 @@ func (f *Folder) Read(name string, target any) error {
 func checked(raw []byte) ([]byte, error) {
 	const line = 2*sha256.Size + 1
 	if len(raw) < line+1 || raw[line-1] != '\n' || raw[len(raw)-1] != '\n' {
-		return nil, fault.New(fault.Internal, "it is not whole")
+		return nil, fault.New(fault.Internal, "the record is incomplete")
 	}
 	content := raw[line : len(raw)-1]
 	digest := sha256.Sum256(content)
 	if string(raw[:line-1]) != hex.EncodeToString(digest[:]) {
-		return nil, fault.New(fault.Internal, "its checksum does not fit")
+		return nil, fault.New(fault.Internal, "the checksum does not match")
 	}
 	return content, nil
 }

@@ -52,7 +52,7 @@ func encodePortion(kind byte, p Position, rows []feed.Row) ([]byte, error) {
 		return nil, err
 	}
 	if len(p.Epoch) > maxEpoch {
-		return nil, fault.New(fault.Invalid, "an epoch has at most %d octets", maxEpoch)
+		return nil, fault.New(fault.Invalid, "an epoch has at most %d bytes", maxEpoch)
 	}
 	b := make([]byte, portionTop, portionTop+18+len(p.Epoch)+len(encoded))
 	b = append(b, kind)
@@ -75,7 +75,7 @@ func readPortion(r io.Reader) (kind byte, p Position, rows []feed.Row, size int6
 	}
 	length := binary.BigEndian.Uint32(top[:])
 	if length < 18 || length > maxPortion {
-		return 0, p, nil, 0, fault.New(fault.Internal, "a portion of rows has %d octets", length)
+		return 0, p, nil, 0, fault.New(fault.Internal, "a portion of rows has an invalid length of %d bytes", length)
 	}
 	b := make([]byte, length)
 	if _, err := io.ReadFull(r, b); err != nil {
@@ -152,7 +152,7 @@ func (r *RowsFile) load() (*state.Rows, Position, error) {
 		}
 	}
 	if r.end == 0 || r.end != read {
-		return nil, Position{}, fault.New(fault.NotFound, "the rows on disk are not whole")
+		return nil, Position{}, fault.New(fault.NotFound, "the rows on disk are incomplete")
 	}
 	rows := collected.Rows()
 	if info, err := r.file.Stat(); err == nil {

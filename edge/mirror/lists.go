@@ -50,11 +50,11 @@ func (m *Mirror) fetchWhenWoken(ctx context.Context) {
 		switch {
 		case err != nil:
 			if failed == 0 {
-				m.config.Log.Warn("lists are missing or old", "error", err)
+				m.config.Log.Warn("CRLs are missing or outdated", "error", err)
 			}
 			failed++
 		case failed > 0:
-			m.config.Log.Info("all lists are there again")
+			m.config.Log.Info("all CRLs are current again")
 			failed = 0
 		}
 	}
@@ -121,7 +121,7 @@ func (m *Mirror) fetchList(ctx context.Context, issuer *state.Issuer, wanted *st
 	if err != nil {
 		return false, err
 	}
-	m.config.Log.Info("list fetched", "issuer", issuer.ID, "list", wanted.Name(), "number", wanted.Number, "octets", wanted.Size)
+	m.config.Log.Info("CRL fetched", "issuer", issuer.ID, "list", wanted.Name(), "number", wanted.Number, "bytes", wanted.Size)
 	return true, nil
 }
 

@@ -154,12 +154,12 @@ func (m *Mirror) repeat(ctx context.Context, work func(context.Context) error) {
 		case err != nil:
 			m.failures.Add(1)
 			if failed == 0 {
-				m.config.Log.Warn("the mount cannot be followed: going on with what is there", "error", err)
+				m.config.Log.Warn("following the mount failed: serving the copies", "error", err)
 			}
 			failed++
 			pause = backoff(m.config.Interval, failed, longestPoll)
 		case failed > 0:
-			m.config.Log.Info("the mount is followed again", "failures", failed)
+			m.config.Log.Info("following the mount again", "failures", failed)
 			failed = 0
 		}
 		wait(ctx, pause)

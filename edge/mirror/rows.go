@@ -228,7 +228,7 @@ func (m *Mirror) loadRows() {
 		return
 	}
 	if cut := file.Cut(); cut > 0 {
-		m.config.Log.Warn("the end of the rows on disk is not whole: what was there is fetched anew", "octets", cut)
+		m.config.Log.Warn("the rows on disk are incomplete at the end: fetching these again", "bytes", cut)
 	}
 	m.feed.file, m.feed.rows, m.feed.position, m.feed.noted = file, rows, position, position.At
 	m.config.Log.Info("rows read from disk", "rows", rows.Len(), "sequence", position.Sequence, "of", position.At.UTC())

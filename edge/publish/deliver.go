@@ -71,7 +71,7 @@ func deliver(ctx context.Context, to destination, i item, content func() ([]byte
 		return delivered{}, err
 	}
 	if !bytes.Equal(there, octets) {
-		return delivered{}, fault.New(fault.Unavailable, "what was read back is not what was written: %d octets instead of %d", len(there), len(octets))
+		return delivered{}, fault.New(fault.Unavailable, "the target returned other content than was written: %d bytes instead of %d", len(there), len(octets))
 	}
 	return delivered{number: i.number, digest: i.digest, wrote: true}, nil
 }

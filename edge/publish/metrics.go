@@ -12,12 +12,12 @@ func (s *Service) Metrics(w io.Writer) {
 	if len(states) == 0 {
 		return
 	}
-	fmt.Fprint(w, "# HELP pki_edge_publish_places Places of a publisher, by whether they hold what they should.\n# TYPE pki_edge_publish_places gauge\n")
+	fmt.Fprint(w, "# HELP pki_edge_publish_places Targets of a publisher by result of the last check.\n# TYPE pki_edge_publish_places gauge\n")
 	for _, state := range states {
 		fmt.Fprintf(w, "pki_edge_publish_places{publisher=%[1]s,state=\"done\"} %[2]d\npki_edge_publish_places{publisher=%[1]s,state=\"failing\"} %[3]d\n",
 			label(state.Publisher), state.Done, state.Failing)
 	}
-	fmt.Fprint(w, "# HELP pki_edge_publish_verified_timestamp_seconds When a place was last seen to hold what it should.\n# TYPE pki_edge_publish_verified_timestamp_seconds gauge\n")
+	fmt.Fprint(w, "# HELP pki_edge_publish_verified_timestamp_seconds Time of the last successful check of a target, in seconds since 1970.\n# TYPE pki_edge_publish_verified_timestamp_seconds gauge\n")
 	for _, state := range states {
 		if !state.Verified.IsZero() {
 			fmt.Fprintf(w, "pki_edge_publish_verified_timestamp_seconds{publisher=%s} %d\n", label(state.Publisher), state.Verified.Unix())

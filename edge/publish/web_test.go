@@ -244,7 +244,7 @@ func TestWhatIsReadBackDecides(t *testing.T) {
 	s.mangled = true
 	m.set(ca, map[string][]byte{"complete": ca.list(t, 5, 1)}, s.publisher("complete"))
 	run(t, m, nil)
-	require.Contains(t, m.fails(t, "web", "complete"), "what was read back is not what was written: 14 octets")
+	require.Contains(t, m.fails(t, "web", "complete"), "the target returned other content than was written: 14 bytes")
 }
 
 // A server that takes connections and says nothing holds up its own publisher alone.

@@ -66,7 +66,7 @@ func (c *counts) answered(status ocsp.Status) {
 
 // write writes the counts as Prometheus reads them.
 func (c *counts) write(w io.Writer) {
-	fmt.Fprintln(w, "# HELP pki_edge_requests_total Requests by what they asked for and their HTTP status.")
+	fmt.Fprintln(w, "# HELP pki_edge_requests_total HTTP requests by kind and status.")
 	fmt.Fprintln(w, "# TYPE pki_edge_requests_total counter")
 	for kind := range c.requests {
 		for i := range statuses {
@@ -75,7 +75,7 @@ func (c *counts) write(w io.Writer) {
 			}
 		}
 	}
-	fmt.Fprintln(w, "# HELP pki_edge_ocsp_responses_total OCSP responses by their status.")
+	fmt.Fprintln(w, "# HELP pki_edge_ocsp_responses_total OCSP responses by response status (RFC 6960).")
 	fmt.Fprintln(w, "# TYPE pki_edge_ocsp_responses_total counter")
 	for status := range ocsp.Status(maxStatus + 1) {
 		if name, known := ocspStatuses[status]; known {

@@ -90,18 +90,18 @@ func (s *Server) metrics(w http.ResponseWriter) {
 	s.counts.write(&b)
 	snapshot, now := s.config.Snapshot(), s.config.Now()
 	polls, failures := s.config.Polls()
-	counter(&b, "pki_edge_polls_total", "How often the mount was asked.", polls)
-	counter(&b, "pki_edge_poll_failures_total", "How often that failed.", failures)
-	gauge(&b, "pki_edge_info", "The version of the edge.", sample{`{version="` + escape(s.config.Version) + `"}`, 1})
+	counter(&b, "pki_edge_polls_total", "Polls of the mount.", polls)
+	counter(&b, "pki_edge_poll_failures_total", "Polls of the mount that failed.", failures)
+	gauge(&b, "pki_edge_info", "Version of pki-edge.", sample{`{version="` + escape(s.config.Version) + `"}`, 1})
 	_, ready := s.readiness(snapshot, now)
 	is := map[bool]float64{true: 1}[ready]
-	gauge(&b, "pki_edge_ready", "1 when the edge should be asked.", sample{"", is})
+	gauge(&b, "pki_edge_ready", "1 if the edge is ready, see /readyz.", sample{"", is})
 	if snapshot.Rows != nil {
-		gauge(&b, "pki_edge_staleness_seconds", "Age of what is known of certificates.", sample{"", snapshot.Staleness(now).Seconds()})
-		gauge(&b, "pki_edge_feed_sequence", "Sequence number up to which the status feed is known.", sample{"", float64(snapshot.Sequence)})
-		gauge(&b, "pki_edge_rows", "Certificates whose status is known.", sample{"", float64(snapshot.Rows.Len())})
+		gauge(&b, "pki_edge_staleness_seconds", "Seconds since the edge last had the complete status of all certificates.", sample{"", snapshot.Staleness(now).Seconds()})
+		gauge(&b, "pki_edge_feed_sequence", "Last sequence number read from the status feed.", sample{"", float64(snapshot.Sequence)})
+		gauge(&b, "pki_edge_rows", "Certificates in memory.", sample{"", float64(snapshot.Rows.Len())})
 	}
-	gauge(&b, "pki_edge_staleness_limit_seconds", "Age at which OCSP answers end; 0: never.", sample{"", snapshot.Limit().Seconds()})
+	gauge(&b, "pki_edge_staleness_limit_seconds", "Staleness in seconds above which OCSP answers tryLater; 0: no limit.", sample{"", snapshot.Limit().Seconds()})
 	issuerMetrics(&b, snapshot, now, s.config.SignerEnds)
 	if s.config.Metrics != nil {
 		s.config.Metrics(&b)
@@ -128,10 +128,10 @@ func issuerMetrics(b *bytes.Buffer, snapshot *state.Snapshot, now time.Time, sig
 			numbers = append(numbers, sample{labels, float64(list.Number)})
 		}
 	}
-	gauge(b, "pki_edge_crl_age_seconds", "Time since thisUpdate of a CRL.", ages...)
-	gauge(b, "pki_edge_crl_expiry_seconds", "Time until nextUpdate of a CRL.", lefts...)
-	gauge(b, "pki_edge_crl_number", "Number of a CRL.", numbers...)
-	gauge(b, "pki_edge_ocsp_signer_expiry_seconds", "Time until the OCSP signer's certificate ends.", signers...)
+	gauge(b, "pki_edge_crl_age_seconds", "Seconds since thisUpdate of a CRL.", ages...)
+	gauge(b, "pki_edge_crl_expiry_seconds", "Seconds until nextUpdate of a CRL; negative after it.", lefts...)
+	gauge(b, "pki_edge_crl_number", "CRL number.", numbers...)
+	gauge(b, "pki_edge_ocsp_signer_expiry_seconds", "Seconds until the OCSP signer's certificate expires.", signers...)
 }
 
 // sample is one value with its labels.

@@ -144,7 +144,7 @@ func readPIN(path string) (string, error) {
 	}
 	pin := hsm.TrimPIN(string(raw))
 	if pin == "" || len(pin) > maxPIN {
-		return "", fault.Field("signer.pkcs11.pin_file", "must hold a PIN of 1 to %d octets on one line", maxPIN)
+		return "", fault.Field("signer.pkcs11.pin_file", "must hold a PIN of 1 to %d bytes on one line", maxPIN)
 	}
 	return pin, nil
 }

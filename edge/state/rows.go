@@ -172,7 +172,7 @@ func (r *Rows) place(issuer string) (uint16, error) {
 
 func pack(row *feed.Row, issuer uint16) (entry, error) {
 	if len(row.Serial) == 0 || len(row.Serial) > cert.MaxSerialOctets || row.Serial[0] == 0 {
-		return entry{}, fault.New(fault.Invalid, "a serial number has 1 to %d octets and no leading zeros, not %x", cert.MaxSerialOctets, string(row.Serial))
+		return entry{}, fault.New(fault.Invalid, "a serial number must have 1 to %d bytes and no leading zeros, not %x", cert.MaxSerialOctets, string(row.Serial))
 	}
 	e := entry{issuer: issuer, notAfter: math.MaxUint32}
 	if !row.NotAfter.IsZero() {

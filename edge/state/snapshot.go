@@ -222,7 +222,7 @@ func readList(from *feed.List) (List, error) {
 		}
 	}
 	if list.Size < 1 || list.Size > maxList {
-		return List{}, fault.New(fault.TooLarge, "list %s has %d octets, not 1 to %d", list.Name(), list.Size, maxList)
+		return List{}, fault.New(fault.TooLarge, "CRL %s has a size of %d bytes; it must be 1 to %d", list.Name(), list.Size, maxList)
 	}
 	if len(list.URLs) > maxURLs {
 		return List{}, fault.New(fault.TooLarge, "list %s has %d URLs, more than %d", list.Name(), len(list.URLs), maxURLs)

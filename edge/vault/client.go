@@ -128,10 +128,10 @@ func (c *Client) do(ctx context.Context, e exchange) (answer, error) {
 	defer response.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	if err != nil {
-		return answer{}, fault.New(fault.Unavailable, "reading Vault's answer about %s: %w", e.path, err)
+		return answer{}, fault.New(fault.Unavailable, "reading Vault's response to %s: %w", e.path, err)
 	}
 	if len(content) > maxAnswer {
-		return answer{}, fault.New(fault.TooLarge, "Vault's answer about %s has more than %d octets", e.path, maxAnswer)
+		return answer{}, fault.New(fault.TooLarge, "Vault's response to %s is longer than %d bytes", e.path, maxAnswer)
 	}
 	if response.StatusCode/100 != 2 {
 		return answer{}, refusal(response.StatusCode, e.path, content)
@@ -139,7 +139,7 @@ func (c *Client) do(ctx context.Context, e exchange) (answer, error) {
 	var frame answer
 	if len(content) > 0 {
 		if err := json.Unmarshal(content, &frame); err != nil {
-			return answer{}, fault.New(fault.Internal, "Vault's answer about %s is no JSON", e.path)
+			return answer{}, fault.New(fault.Internal, "Vault's response to %s is not JSON", e.path)
 		}
 	}
 	return frame, nil
@@ -196,9 +196,9 @@ func (c *Client) call(ctx context.Context, e exchange) error {
 		if err := json.Unmarshal(frame.Data, e.target); err != nil {
 			var wrong *json.UnmarshalTypeError
 			if errors.As(err, &wrong) {
-				return fault.New(fault.Internal, "%s: the answer's field %s has another type than it should", e.path, wrong.Field)
+				return fault.New(fault.Internal, "%s: field %s of the response has an unexpected type", e.path, wrong.Field)
 			}
-			return fault.New(fault.Internal, "%s: the answer is not what it should be", e.path)
+			return fault.New(fault.Internal, "%s: the response has an unexpected format", e.path)
 		}
 		return nil
 	}

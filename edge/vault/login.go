@@ -154,7 +154,7 @@ func (c *Client) renew(ctx context.Context, now time.Time) error {
 	}
 	var granted lease
 	if err := json.Unmarshal(frame.Auth, &granted); err != nil {
-		return fault.New(fault.Internal, "renewing the token: the answer is not what it should be")
+		return fault.New(fault.Internal, "renewing the token: the response has an unexpected format")
 	}
 	before := c.session.expires
 	c.session.lives(now, granted)
