@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -112,6 +113,29 @@ func TestAgentReadsTheExpirationAsANumber(t *testing.T) {
 			"ca_chain": []any{}, "expiration": 0.0,
 		} {
 			require.IsType(t, kind, answer.Data[name], name)
+		}
+	})
+}
+
+// Clients such as consul-template renew by the lease: it is the time that is left, not
+// the certificate's length, which begins in the past.
+func TestLeasesLastAsLongAsTheCertificateDoes(t *testing.T) {
+	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
+		withRoot(t, m)
+		m.Write(t, "roles/leased", map[string]any{
+			"allow_any_name": true, "key_type": "ec", "ttl": "60s", "generate_lease": true, "not_before_duration": "5m",
+		}).Expect(http.StatusOK)
+		csr, _ := newCSR(t, "a.example.com")
+		for path, ask := range map[string]map[string]any{
+			"issue/leased":             {"common_name": "a.example.com"},
+			"sign/leased":              {"common_name": "a.example.com", "csr": csr},
+			"issuer/root/issue/leased": {"common_name": "a.example.com"},
+			"issuer/root/sign/leased":  {"common_name": "a.example.com", "csr": csr},
+		} {
+			answer := m.Write(t, path, ask).Expect(http.StatusOK)
+			require.LessOrEqual(t, answer.Response.Secret.TTL, time.Minute, path)
+			require.Greater(t, answer.Response.Secret.TTL, 50*time.Second, path)
+			require.Zero(t, answer.Response.Secret.TTL%time.Second, path)
 		}
 	})
 }

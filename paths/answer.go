@@ -55,7 +55,8 @@ func (m *mount) lease(call *schema.Call, result *issue.Result) {
 	call.Edit(func(response *logical.Response) {
 		internal := map[string]any{"serial_number": result.Serial.String()}
 		leased := m.Secret(leaseType).Response(response.Data, internal)
-		leased.Secret.TTL = time.Duration(result.Certificate.NotAfter.Unix()-result.Certificate.NotBefore.Unix()) * time.Second
+		// The time that is left: notBefore lies in the past, and clients renew by this.
+		leased.Secret.TTL = result.Certificate.NotAfter.Sub(m.now()).Truncate(time.Second)
 		response.Secret = leased.Secret
 	})
 }

@@ -14,6 +14,7 @@ const batchBytes = 16 << 20
 
 // batchOne is one request of a batch.
 type batchOne struct {
+	namedIssuer
 	certificateAsk
 	CSR string `json:"csr" kind:"pem" max:"65536" doc:"Certificate request in PEM."`
 }
@@ -44,7 +45,7 @@ func (m *mount) signBatch(ctx context.Context, call *schema.Call, in batchInput)
 	var requests []issue.Request
 	var rows []int // the row of each request
 	for i, one := range in.Requests {
-		request, err := m.request(in.Role, "", one.certificateAsk, one.CSR)
+		request, err := m.request(target{role: in.Role, named: one.Named}, one.certificateAsk, one.CSR)
 		if err != nil {
 			answer.Responses[i] = m.refusedRow(call, err)
 			continue

@@ -23,9 +23,9 @@ import (
 const listCap = 100_000
 
 const certHelp = `
-A certificate is identified by its serial number: hexadecimal, with colons or hyphens,
-in upper or lower case. ca and ca_chain are those of the default issuer. crl is its
-newest CRL.
+A certificate is identified by its serial number: hexadecimal in upper or lower case,
+with colons, hyphens, spaces or nothing between the bytes, with or without 0x or the
+first zero. ca and ca_chain are those of the default issuer. crl is its newest CRL.
 `
 
 type certRef struct {

@@ -40,7 +40,7 @@ type certificateAsk struct {
 	Owner             string            `json:"owner" max:"255" doc:"Owner of the certificate. If empty, it is the role's owner."`
 	Contacts          []string          `json:"contacts" items:"16" max:"255" doc:"Contacts for the certificate."`
 	Metadata          map[string]string `json:"metadata" items:"64" max:"1024" doc:"Anything worth remembering (key=value)."`
-	Replaces          string            `json:"replaces" max:"64" doc:"Serial number of the certificate that this one succeeds."`
+	Replaces          string            `json:"replaces" max:"128" doc:"Serial number of the certificate that this one succeeds."`
 }
 
 // answerForm is how a request wants its answer.
@@ -53,6 +53,12 @@ type answerForm struct {
 // roleRef names the role.
 type roleRef struct {
 	Role string `json:"role" in:"path" kind:"name" doc:"Name of the role."`
+}
+
+// namedIssuer is the issuer in a body that has no part in the choice: clients repeat the
+// one that signs anyway.
+type namedIssuer struct {
+	Named string `json:"issuer_ref" kind:"ref" doc:"Id or name of the issuer that signs, or default. It chooses nothing: a request that names another issuer is refused, use issuer/:issuer_ref/sign/:role or issuer/:issuer_ref/issue/:role."`
 }
 
 // chosenRef names the role and the issuer that signs instead of the role's own. The
@@ -75,6 +81,7 @@ type signBody struct {
 
 type issueInput struct {
 	roleRef
+	namedIssuer
 	issueBody
 }
 
@@ -85,6 +92,7 @@ type issueAtIssuer struct {
 
 type signInput struct {
 	roleRef
+	namedIssuer
 	signBody
 }
 
@@ -125,20 +133,27 @@ func (m *mount) issuePaths() []*framework.Path {
 	}
 }
 
+// target says what a request is made to.
+type target struct {
+	role   string
+	issuer string // the path's, "" for the role's
+	named  string // the body's, "" for none
+}
+
 func (m *mount) sign(ctx context.Context, call *schema.Call, in signInput) (certificateAnswer, error) {
-	return m.signWith(ctx, call, chosenRef{roleRef: in.roleRef}, in.signBody)
+	return m.signWith(ctx, call, target{role: in.Role, named: in.Named}, in.signBody)
 }
 
 func (m *mount) signAtIssuer(ctx context.Context, call *schema.Call, in signAtIssuer) (certificateAnswer, error) {
-	return m.signWith(ctx, call, in.chosenRef, in.signBody)
+	return m.signWith(ctx, call, target{role: in.Role, issuer: in.Issuer}, in.signBody)
 }
 
-func (m *mount) signWith(ctx context.Context, call *schema.Call, ref chosenRef, body signBody) (certificateAnswer, error) {
-	request, err := m.request(ref.Role, ref.Issuer, body.certificateAsk, body.CSR)
+func (m *mount) signWith(ctx context.Context, call *schema.Call, at target, body signBody) (certificateAnswer, error) {
+	request, err := m.request(at, body.certificateAsk, body.CSR)
 	if err != nil {
 		return certificateAnswer{}, err
 	}
-	who, err := m.identify(ctx, call, ref.Role)
+	who, err := m.identify(ctx, call, at.role)
 	if err != nil {
 		return certificateAnswer{}, err
 	}
@@ -150,19 +165,19 @@ func (m *mount) signWith(ctx context.Context, call *schema.Call, ref chosenRef, 
 }
 
 func (m *mount) issue(ctx context.Context, call *schema.Call, in issueInput) (certificateAnswer, error) {
-	return m.issueWith(ctx, call, chosenRef{roleRef: in.roleRef}, in.issueBody)
+	return m.issueWith(ctx, call, target{role: in.Role, named: in.Named}, in.issueBody)
 }
 
 func (m *mount) issueAtIssuer(ctx context.Context, call *schema.Call, in issueAtIssuer) (certificateAnswer, error) {
-	return m.issueWith(ctx, call, in.chosenRef, in.issueBody)
+	return m.issueWith(ctx, call, target{role: in.Role, issuer: in.Issuer}, in.issueBody)
 }
 
-func (m *mount) issueWith(ctx context.Context, call *schema.Call, ref chosenRef, body issueBody) (certificateAnswer, error) {
-	request, err := m.request(ref.Role, ref.Issuer, body.certificateAsk, "")
+func (m *mount) issueWith(ctx context.Context, call *schema.Call, at target, body issueBody) (certificateAnswer, error) {
+	request, err := m.request(at, body.certificateAsk, "")
 	if err != nil {
 		return certificateAnswer{}, err
 	}
-	who, err := m.identify(ctx, call, ref.Role)
+	who, err := m.identify(ctx, call, at.role)
 	if err != nil {
 		return certificateAnswer{}, err
 	}
@@ -175,7 +190,7 @@ func (m *mount) issueWith(ctx context.Context, call *schema.Call, ref chosenRef,
 
 // request makes the engine's request of what the caller said. With a CSR, key_type
 // and key_bits would do nothing and are refused.
-func (m *mount) request(roleName, issuerRef string, ask certificateAsk, csr string) (issue.Request, error) {
+func (m *mount) request(at target, ask certificateAsk, csr string) (issue.Request, error) {
 	if csr != "" && (ask.KeyType != "" || ask.KeyBits != 0) {
 		return issue.Request{}, fault.Field("key_type", "is for keys that the engine generates; a CSR brings its own")
 	}
@@ -190,8 +205,9 @@ func (m *mount) request(roleName, issuerRef string, ask certificateAsk, csr stri
 		}
 	}
 	request := issue.Request{
-		Role:   roleName,
-		Issuer: issuerRef,
+		Role:   at.role,
+		Issuer: at.issuer,
+		Named:  at.named,
 		Names: role.Ask{
 			CommonName:        ask.CommonName,
 			AltNames:          commaList(ask.AltNames),

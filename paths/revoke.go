@@ -21,7 +21,7 @@ revoked permanently. It keeps the date of the suspension.
 
 // revokeAsk is which certificate to revoke, and why.
 type revokeAsk struct {
-	Serial         string `json:"serial_number" max:"128" doc:"Serial number, hexadecimal with colons or hyphens; exclusive with certificate."`
+	Serial         string `json:"serial_number" max:"128" doc:"Serial number, hexadecimal as any program prints it; exclusive with certificate."`
 	Certificate    string `json:"certificate" kind:"pem" max:"65536" doc:"The certificate in PEM; exclusive with serial_number."`
 	Reason         string `json:"reason" max:"32" doc:"Why: a CRLReason of RFC 5280 such as keyCompromise or superseded; empty for unspecified."`
 	InvalidityDate string `json:"invalidity_date" max:"64" doc:"When the key is known or suspected to have been compromised, RFC 3339."`

@@ -116,6 +116,7 @@ func (m *mount) deleteRole(ctx context.Context, _ *schema.Call, in roleName) (sc
 
 type simulateInput struct {
 	roleName
+	namedIssuer
 	certificateAsk
 	CSR string `json:"csr" kind:"pem" max:"65536" doc:"CSR in PEM. Without it, the request is handled as by issue."`
 }
@@ -144,7 +145,7 @@ type simulateAnswer struct {
 }
 
 func (m *mount) simulate(ctx context.Context, call *schema.Call, in simulateInput) (simulateAnswer, error) {
-	request, err := m.request(in.Name, "", in.certificateAsk, in.CSR)
+	request, err := m.request(target{role: in.Name, named: in.Named}, in.certificateAsk, in.CSR)
 	if err != nil {
 		return simulateAnswer{}, err
 	}

@@ -21,7 +21,7 @@ type suspendInput struct {
 }
 
 type resumeInput struct {
-	Serial string `json:"serial_number" required:"true" max:"128" doc:"Serial number, hexadecimal with colons or hyphens."`
+	Serial string `json:"serial_number" required:"true" max:"128" doc:"Serial number, hexadecimal as any program prints it."`
 }
 
 func (m *mount) suspend(ctx context.Context, call *schema.Call, in suspendInput) (revokeAnswer, error) {

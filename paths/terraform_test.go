@@ -154,11 +154,23 @@ func TestTerraformCertAndSign(t *testing.T) {
 		signed := m.Write(t, "sign/web", ask).Expect(http.StatusOK)
 		require.Equal(t, leaf.NotAfter.Unix(), signed.Number("expiration"))
 
-		// The issuer that signs is part of the path: in the body it would dodge an ACL.
+		// The issuer that signs is part of the path: in the body it chooses nothing, or it
+		// would dodge an ACL.
+		m.Write(t, "root/generate/internal", map[string]any{"common_name": "Other", "key_type": "ec", "issuer_name": "other"}).Expect(http.StatusOK)
+		m.Write(t, "config/issuers", map[string]any{"default": "root"}).Expect(http.StatusOK)
+		for _, named := range []string{"root", "default", m.Read(t, "issuer/root", nil).Text("issuer_id"), ""} {
+			ask["issuer_ref"] = named
+			m.Write(t, "sign/web", ask).Expect(http.StatusOK)
+			batch := m.Write(t, "sign/web/batch", map[string]any{"requests": []any{map[string]any{"csr": ask["csr"], "common_name": "a.example.com", "issuer_ref": named}}}).Expect(http.StatusOK)
+			require.Contains(t, batch.Data["responses"].([]any)[0], "certificate", "%v", batch.Data)
+		}
+		for _, named := range []string{"other", "nobody"} {
+			ask["issuer_ref"] = named
+			refused := m.Write(t, "sign/web", ask).Expect(http.StatusBadRequest)
+			require.Contains(t, refused.Errors[0], "issuer_ref: "+named)
+			require.Contains(t, refused.Errors[0], "issuer/"+named+"/sign/web")
+		}
 		ask["issuer_ref"] = "root"
-		refused := m.Write(t, "sign/web", ask).Expect(http.StatusBadRequest)
-		require.Contains(t, refused.Errors[0], "issuer_ref")
-		delete(ask, "issuer_ref")
 		m.Write(t, "issuer/root/sign/web", ask).Expect(http.StatusOK)
 
 		revoked := m.Write(t, "revoke", map[string]any{"serial_number": issued.Text("serial_number")}).Expect(http.StatusOK)

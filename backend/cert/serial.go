@@ -12,6 +12,10 @@ import (
 // a relying party meet.
 const MaxSerialOctets = 20
 
+// maxSerialText is the most bytes of a serial number's spelling: a 0x, a zero octet, and
+// some space around it.
+const maxSerialText = 3*(MaxSerialOctets+1) + 8
+
 // Serial is a certificate serial number: its magnitude, big-endian, without
 // leading zero octets. It is comparable and orders like a string of octets.
 type Serial string
@@ -19,14 +23,30 @@ type Serial string
 // SerialOf returns the Serial of a positive integer.
 func SerialOf(n *big.Int) Serial { return Serial(n.Bytes()) }
 
-// ParseSerial reads hexadecimal octets, upper or lower case, separated by ":" or
-// "-" or by nothing.
+// ParseSerial reads a serial number in hexadecimal as other programs print it: upper or
+// lower case; with or without 0x before it; its octets separated by ":", "-" or spaces
+// or by nothing; with zeros before it, or without the zero that its first octet begins
+// with. Spellings that could mean two numbers are refused.
 func ParseSerial(text string) (Serial, error) {
-	if len(text) > 3*(MaxSerialOctets+1) {
+	if len(text) > maxSerialText {
 		return "", fault.Field("serial_number", "must be at most %d bytes in hexadecimal", MaxSerialOctets)
 	}
-	digits := strings.NewReplacer(":", "", "-", "").Replace(strings.TrimSpace(text))
-	raw, err := hex.DecodeString(digits)
+	digits := strings.ToLower(strings.TrimSpace(text))
+	if strings.HasPrefix(digits, "-") {
+		return "", fault.Field("serial_number", "must be positive (RFC 5280 section 4.1.2.2)")
+	}
+	digits = strings.TrimPrefix(digits, "0x")
+	var octets strings.Builder
+	for at, group := range strings.FieldsFunc(digits, func(r rune) bool { return r == ':' || r == '-' || r == ' ' }) {
+		if len(group)%2 != 0 {
+			if at > 0 {
+				return "", fault.Field("serial_number", "must be hexadecimal bytes such as 17:5f:0a; each byte after the first has two digits")
+			}
+			octets.WriteByte('0') // programs that print a number leave the first zero out
+		}
+		octets.WriteString(group)
+	}
+	raw, err := hex.DecodeString(octets.String())
 	if err != nil || len(raw) == 0 {
 		return "", fault.Field("serial_number", "must be hexadecimal bytes such as 17:5f:0a")
 	}

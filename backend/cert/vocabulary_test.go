@@ -17,17 +17,25 @@ import (
 )
 
 func TestParseSerial(t *testing.T) {
-	for _, text := range []string{"17:5f:0a", "17-5F-0A", "175f0a", " 17:5f:0a\n", "00:17:5f:0a"} {
+	for _, text := range []string{"17:5f:0a", "17-5F-0A", "175f0a", " 17:5f:0a\n", "00:17:5f:0a", "0x175f0a", "0X175F0A", "17 5f 0a", "0x17:5f:0a", "175f 0a", "00 17 5F 0A"} {
 		serial, err := cert.ParseSerial(text)
 		require.NoError(t, err, text)
 		require.Equal(t, "17:5f:0a", serial.String())
 		require.Equal(t, "17-5f-0a", serial.Hyphenated())
 		require.Equal(t, int64(0x175f0a), serial.Big().Int64())
 	}
-	twenty := strings.Repeat("7f", cert.MaxSerialOctets)
-	_, err := cert.ParseSerial(twenty)
+	for _, text := range []string{"a:5f:0a", "0a5f0a", "a5f0a", "0xa5f0a", "0xA5F0A", "A 5F 0A"} {
+		serial, err := cert.ParseSerial(text)
+		require.NoError(t, err, text)
+		require.Equal(t, "0a:5f:0a", serial.String(), "the first zero is left out by programs that print a number")
+	}
+	one, err := cert.ParseSerial("1")
 	require.NoError(t, err)
-	for _, text := range []string{"", ":", "0", "00", "1", "zz", "17:5f:0", twenty + "01", "../../etc", strings.Repeat("00:", 30) + "01"} {
+	require.Equal(t, "01", one.String())
+	twenty := strings.Repeat("7f", cert.MaxSerialOctets)
+	_, err = cert.ParseSerial(twenty)
+	require.NoError(t, err)
+	for _, text := range []string{"", ":", "0", "00", "0x", "0x0x17", "17:0x5f", "zz", "17:5f:0", "17:5:0a", "17:5f0:0a", "17.5f.0a", "-17", "-0x17", " -17:5f:0a", "17,5f", twenty + "01", "../../etc", strings.Repeat("00:", 30) + "01"} {
 		_, err := cert.ParseSerial(text)
 		require.Error(t, err, text)
 		require.Equal(t, "serial_number", fault.FieldOfError(err))
@@ -51,7 +59,7 @@ func TestSerialRoundTrip(t *testing.T) {
 }
 
 func FuzzParseSerial(f *testing.F) {
-	for _, seed := range []string{"17:5f:0a", "17-5F-0A", "00", "zz", strings.Repeat("7f", 20)} {
+	for _, seed := range []string{"17:5f:0a", "17-5F-0A", "0x75f0a", "17 5f 0a", "00", "zz", strings.Repeat("7f", 20)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -63,6 +63,7 @@ func New(config Config) *Service { return &Service{Config: config} }
 type Request struct {
 	Role   string
 	Issuer string // reference; "" for the role's issuer
+	Named  string // reference that must be the issuer that signs; "" for any
 	Names  role.Ask
 	CSR    []byte // PEM or DER; nil when the engine makes the key
 	// KeyType and KeyBits choose the key that the engine makes; "" and 0 leave the

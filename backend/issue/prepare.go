@@ -104,6 +104,9 @@ func (s *Service) findIssuer(ctx context.Context, request Request, c *candidate)
 	if c.issuer, err = s.Issuers.Get(ctx, ref); err != nil {
 		return nil, err
 	}
+	if err := s.checkNamed(ctx, request, c.issuer); err != nil {
+		return nil, err
+	}
 	profileName, _, _ := strings.Cut(c.profileName(), "@")
 	if !c.issuer.PermitsProfile(profileName) {
 		return nil, fault.New(fault.Denied, "issuer %s does not permit profile %s (permitted_profiles)", c.issuer.ID(), profileName)
@@ -116,6 +119,23 @@ func (s *Service) findIssuer(ctx context.Context, request Request, c *candidate)
 		return nil, err
 	}
 	return s.Issuers.Authority(ctx, c.issuer, issuer.Issuing, algorithm)
+}
+
+// checkNamed refuses a request that names another issuer than the one that signs: a
+// request chooses its issuer by its path, which an ACL sees (authz-2).
+func (s *Service) checkNamed(ctx context.Context, request Request, signs *issuer.Issuer) error {
+	if request.Named == "" {
+		return nil
+	}
+	named, err := s.Issuers.Get(ctx, request.Named)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	if err != nil || named.ID() != signs.ID() {
+		return fault.Field("issuer_ref", "%s is not the issuer that signs here, which is %s; send the request to issuer/%s/sign/%s or issuer/%s/issue/%s to choose it",
+			request.Named, signs.ID(), request.Named, request.Role, request.Named, request.Role)
+	}
+	return nil
 }
 
 // profileName returns name@version, or role:NAME for a role without a profile.
