@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"iter"
 	"strings"
 	"time"
 
@@ -18,9 +17,6 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/paths/schema"
 )
-
-// listCap is the most serial numbers that one answer lists.
-const listCap = 100_000
 
 const certHelp = `
 A certificate is identified by its serial number: hexadecimal in upper or lower case,
@@ -40,6 +36,10 @@ type certAnswer struct {
 	RevocationReason  string `json:"revocation_reason,omitempty" doc:"Why it was revoked, in the words of RFC 5280."`
 	AuthorityID       string `json:"authority_key_id" doc:"Key identifier of the issuer, hexadecimal with colons."`
 	IssuerID          string `json:"issuer_id" doc:"Id of the issuer, empty for a CA whose issuer is not in the mount."`
+	IssuerName        string `json:"issuer_name,omitempty" doc:"Name of the issuer; absent when it has none."`
+	State             string `json:"state" doc:"active, suspended, revoked or expired."`
+	Expires           string `json:"not_after" doc:"When it expires, RFC 3339."`
+	KeyHash           string `json:"key_sha256" doc:"SHA-256 of the SubjectPublicKeyInfo, hexadecimal with colons; empty for a key of an unknown algorithm."`
 }
 
 // pemAnswer is a well-known object as cert/:serial answers it.
@@ -65,9 +65,11 @@ type chainAnswer struct {
 func (m *mount) certPaths() []*framework.Path {
 	return []*framework.Path{
 		schema.Path("certs/?", "List the certificates.", certHelp,
-			schema.List("List the serial numbers of all certificates, oldest first.", m.listCerts)),
+			schema.List("List the serial numbers of all certificates, oldest first, with details of the first 10,000.", m.listCerts)),
 		schema.Path("certs/revoked/?", "List the revoked certificates.", certHelp,
-			schema.List("List the serial numbers of all revoked certificates, oldest first.", m.listRevoked)),
+			schema.List("List the serial numbers of all revoked certificates, oldest first, with details of the first 10,000.", m.listRevoked)),
+		schema.Path("certs/record/"+schema.Segment("serial"), "Read what is on record about a certificate.", recordHelp,
+			schema.Read("Read what is on record about a certificate.", m.readRecord)),
 		schema.Path("cert/ca", "Read the default issuer's certificate.", certHelp,
 			schema.Read("Read the certificate.", m.readCA)),
 		schema.Path("cert/ca/raw", "Fetch the default issuer's certificate in DER.", certHelp,
@@ -103,46 +105,12 @@ func (m *mount) certPaths() []*framework.Path {
 	}
 }
 
-func (m *mount) listCerts(_ context.Context, call *schema.Call, in schema.Page) (schema.Keys, error) {
-	return listRows(call, in, m.engine.Ledger.Rows)
+func (m *mount) listCerts(_ context.Context, call *schema.Call, in schema.Page) (certList, error) {
+	return m.listRows(call, in, m.engine.Ledger.Rows)
 }
 
-func (m *mount) listRevoked(_ context.Context, call *schema.Call, in schema.Page) (schema.Keys, error) {
-	return listRows(call, in, m.engine.Ledger.RevokedRows)
-}
-
-// listRows lists the serial numbers of a walk over rows after a serial.
-func listRows(call *schema.Call, page schema.Page, walk func(after cert.Serial) (iter.Seq[ledger.Row], error)) (schema.Keys, error) {
-	var after cert.Serial
-	if page.After != "" {
-		var err error
-		if after, err = cert.ParseSerial(page.After); err != nil {
-			return schema.Keys{}, fault.Field("after", "%w", err)
-		}
-	}
-	rows, err := walk(after)
-	if err != nil {
-		return schema.Keys{}, err
-	}
-	limit := page.Limit
-	if limit == 0 {
-		limit = listCap
-	}
-	keys, more := collect(rows, limit)
-	if more && page.Limit == 0 {
-		call.Warn("The response lists the first %d. For the next ones, pass the last serial number as after.", limit)
-	}
-	return schema.Keys{Keys: keys}, nil
-}
-
-func collect(rows iter.Seq[ledger.Row], limit int) (keys []string, more bool) {
-	for row := range rows {
-		if len(keys) == limit {
-			return keys, true
-		}
-		keys = append(keys, row.Serial.String())
-	}
-	return keys, false
+func (m *mount) listRevoked(_ context.Context, call *schema.Call, in schema.Page) (certList, error) {
+	return m.listRows(call, in, m.engine.Ledger.RevokedRows)
 }
 
 // found is a certificate of the ledger or a CA certificate that was imported.
@@ -188,6 +156,11 @@ func (m *mount) readCert(ctx context.Context, _ *schema.Call, in certRef) (certA
 		return certAnswer{}, fmt.Errorf("reading certificate %s: %w", c.serial, err)
 	}
 	answer.AuthorityID = colons(parsed.AuthorityKeyId)
+	answer.Expires = rfc3339(parsed.NotAfter)
+	if key, err := cert.KeyFingerprint(parsed.PublicKey); err == nil { // of imported CAs any key may be there
+		answer.KeyHash = key.String()
+	}
+	answer.IssuerName, answer.State = m.issuerName(c.issuer), m.stateOf(parsed.NotAfter, c.revocation)
 	if r := c.revocation; r != nil {
 		answer.RevocationTime, answer.RevocationRFC3339 = r.At.Unix(), r.At.UTC().Format(time.RFC3339Nano)
 		answer.RevocationReason = r.Reason.String()

@@ -110,6 +110,9 @@ func (m *mount) crlPaths() []*framework.Path {
 
 // warnOfLists says where settings have no effect because no URL points to their lists.
 func (m *mount) warnOfLists(ctx context.Context, call *schema.Call, settings crl.Settings) {
+	if settings.Disable {
+		call.Warn("disable is true: no CRL is made, and revocations reach nobody by CRL until it is false again. Certificates still name their CRL.")
+	}
 	sharded, deltas := settings.Shards == 1, !settings.EnableDelta
 	issuers, err := m.engine.Issuers.List(ctx)
 	if err != nil {

@@ -90,6 +90,7 @@ func (m *mount) paths() []*framework.Path {
 		m.tokenPaths(),
 		m.configPaths(),
 		m.ocspConfigPaths(),
+		m.acmeConfigPaths(),
 		m.edgePaths(),
 		m.publisherPaths(),
 		m.tidyPaths(),

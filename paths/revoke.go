@@ -68,7 +68,15 @@ func (m *mount) revoke(ctx context.Context, call *schema.Call, in revokeAsk) (re
 	if err != nil {
 		return revokeAnswer{}, err
 	}
+	warnOfReason(call, request, result)
 	return m.answerRevoked(ctx, call, result), nil
+}
+
+// warnOfReason says that a reason has no effect: the first one stays on record.
+func warnOfReason(call *schema.Call, request revoke.Request, result *revoke.Result) {
+	if r := result.Record.Revocation; r != nil && call.Given.Has("reason") && r.Reason != request.Reason {
+		call.Warn("The certificate was revoked before, with the reason %s. That reason stays; %s has no effect.", r.Reason, request.Reason)
+	}
 }
 
 func (m *mount) revokeWithKey(ctx context.Context, call *schema.Call, in revokeKeyInput) (revokeAnswer, error) {
@@ -85,6 +93,7 @@ func (m *mount) revokeWithKey(ctx context.Context, call *schema.Call, in revokeK
 	if err != nil {
 		return revokeAnswer{}, err
 	}
+	warnOfReason(call, request, result)
 	return m.answerRevoked(ctx, call, result), nil
 }
 

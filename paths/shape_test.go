@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/paths/pathstest"
 )
 
@@ -22,7 +23,7 @@ func TestListsSayWhatTheirEntriesAre(t *testing.T) {
 			read := m.Read(t, "issuer/"+name, nil).Expect(http.StatusOK)
 			want[read.Text("issuer_id")] = map[string]any{
 				"issuer_name": name, "is_default": name == "issuing", "serial_number": read.Text("serial_number"),
-				"key_id": read.Text("key_id"), "state": "active",
+				"key_id": read.Text("key_id"), "state": "active", "subject": ca.Subject.String(), "not_after": ca.NotAfter.Format(time.RFC3339),
 			}
 			require.Equal(t, strings.ReplaceAll(read.Text("serial_number"), ":", ""), hex.EncodeToString(ca.SerialNumber.FillBytes(make([]byte, 20))))
 			keys[read.Text("key_id")] = map[string]any{"key_name": "", "is_default": name == "root"}
@@ -45,9 +46,14 @@ func TestCertAnswersAsTheBuiltInEngineDoes(t *testing.T) {
 		serial := issued.Text("serial_number")
 		leaf := parsePEM(t, issued.Text("certificate"))
 		require.Equal(t, strings.ReplaceAll(issued.Text("authority_key_id"), ":", ""), hex.EncodeToString(leaf.AuthorityKeyId))
+		key, err := cert.KeyFingerprint(leaf.PublicKey)
+		require.NoError(t, err)
 		require.Equal(t, map[string]any{
 			"certificate": issued.Text("certificate"), "serial_number": serial, "issuer_id": issuer, "revocation_time": 0.0,
 			"revocation_time_rfc3339": "", "authority_key_id": issued.Text("authority_key_id"),
+			// What the built-in engine does not say.
+			"issuer_name": "issuing", "state": "active", "not_after": leaf.NotAfter.Format(time.RFC3339),
+			"key_sha256": key.String(),
 		}, m.Read(t, "cert/"+serial, nil).Expect(http.StatusOK).Data)
 
 		revoked := m.Write(t, "revoke", map[string]any{"serial_number": serial}).Expect(http.StatusOK)

@@ -2,7 +2,6 @@ package paths
 
 import (
 	"context"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 
@@ -49,7 +48,7 @@ type tidyAnswer struct {
 type tidyTimes struct {
 	Started  string `json:"time_started,omitempty" doc:"When the run began, RFC 3339."`
 	Finished string `json:"time_finished,omitempty" doc:"When the run ended, RFC 3339."`
-	LastAuto string `json:"last_auto_tidy_finished" doc:"When the last automatic run finished, RFC 3339; the year 1 for never."`
+	LastAuto string `json:"last_auto_tidy_finished" doc:"When the last automatic run finished, RFC 3339; empty for never."`
 }
 
 type tidyCounts struct {
@@ -99,7 +98,7 @@ func (m *mount) readTidy(ctx context.Context, _ *schema.Call, _ schema.None) (ti
 	}
 	answer := tidyAnswer{
 		State: string(run.State), Error: run.Error, Message: run.Message, Task: run.Task, Warnings: run.Warnings, Mount: m.id,
-		tidyTimes: tidyTimes{Started: rfc3339(run.Started), Finished: rfc3339(run.Finished), LastAuto: run.LastAuto.Format(time.RFC3339)},
+		tidyTimes: tidyTimes{Started: rfc3339(run.Started), Finished: rfc3339(run.Finished), LastAuto: rfc3339(run.LastAuto)},
 		tidyCounts: tidyCounts{
 			Deleted:        run.Removed.Certificates - run.Removed.Revoked,
 			DeletedRevoked: run.Removed.Revoked, DeletedIssuers: run.Issuers,

@@ -45,7 +45,10 @@ func (p *Profile) validity(ask *Ask, now time.Time) (notBefore, notAfter time.Ti
 		return notBefore, notAfter, nil, err
 	}
 	if ask.Issuer != nil && notAfter.After(ask.Issuer.NotAfter) {
-		if ask.LeafNotAfter != LeafTruncate {
+		// The lifetime of a CA is cut to its issuer's end, as in the built-in engine. An end that
+		// was stated is not.
+		cut := ask.LeafNotAfter == LeafTruncate || p.config.Kind == KindSubCA && ask.NotAfter.IsZero() && p.notAfter.IsZero()
+		if !cut {
 			return notBefore, notAfter, nil, fault.New(fault.Invalid,
 				"the certificate would end at %s, after its issuer's %s (leaf_not_after_behavior=err)", stamp(notAfter), stamp(ask.Issuer.NotAfter))
 		}

@@ -33,7 +33,11 @@ func Handle(ctx context.Context, backend *framework.Backend, req *logical.Reques
 		}
 	}()
 	switch req.Operation {
-	case logical.HelpOperation, logical.RenewOperation, logical.RevokeOperation, logical.RollbackOperation, logical.RotationOperation:
+	case logical.HelpOperation:
+		response, err = backend.HandleRequest(ctx, req)
+		inline(response)
+		return response, err
+	case logical.RenewOperation, logical.RevokeOperation, logical.RollbackOperation, logical.RotationOperation:
 		return backend.HandleRequest(ctx, req)
 	}
 	routed := *req

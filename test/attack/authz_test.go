@@ -78,6 +78,7 @@ func TestAuthz1_PublicPathsShowNoSettings(t *testing.T) {
 	shown := []string{
 		"certificate", "ca_chain", "issuer_id", "issuer_name", "serial_number", "crl", "authority_key_id",
 		"revocation_time", "revocation_time_rfc3339", "revocation_reason",
+		"state", "not_after", "key_sha256", // which the certificate and its CRL say
 	}
 	paths := []string{"cert/" + serialOf(leaf)}
 	for _, d := range described(t, m) {

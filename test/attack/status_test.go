@@ -80,7 +80,7 @@ func TestRev1_ForgedCertificatesRevokeNothing(t *testing.T) {
 			other, _ := newPrivateKey(t)
 			m.Write(t, "revoke-with-key", body{"certificate": encode("CERTIFICATE", forged(t, leaf).Raw), "private_key": other})
 			m.Write(t, "revoke-with-key", body{"serial_number": serial, "private_key": other})
-			for _, odd := range []string{"", ":", "-", "0x" + serial, serial + "00", "-" + serial + "zz", " ", strings.Repeat("00", 40) + serial, "٣٤"} {
+			for _, odd := range []string{"", ":", "-", "0x" + serial + "00", "0x0x" + serial, serial + "00", "-" + serial + "zz", " ", strings.Repeat("00", 40) + serial, "٣٤"} {
 				require.NotEqual(t, http.StatusOK, m.Write(t, "revoke", body{"serial_number": odd}).Status, "%q", odd)
 			}
 			require.NotContains(t, revokedSerials(t, m), serial)

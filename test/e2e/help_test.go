@@ -73,6 +73,13 @@ func TestEveryPathIsInOpenAPI(t *testing.T) {
 	a := get(t, rootClient, "sys/internal/specs/openapi")
 	require.Equal(t, http.StatusOK, a.Status)
 	a.decode(t, &api)
+	own := map[string]fields{}
+	for path, item := range api.Paths {
+		if strings.HasPrefix(path, "/"+mount+"/") {
+			own[path] = item
+		}
+	}
+	require.Greater(t, requireBodies(t, "openapi", own), 50)
 
 	methods := map[string]string{"GET": "get", "POST": "post", "PATCH": "patch", "DELETE": "delete", "LIST": "get"}
 	seen := 0
@@ -93,13 +100,7 @@ func TestEveryPathIsInOpenAPI(t *testing.T) {
 		}
 		requireDescribed(t, path, item)
 	}
-	own := 0
-	for path := range api.Paths {
-		if strings.HasPrefix(path, "/"+mount+"/") {
-			own++
-		}
-	}
-	require.Equal(t, seen, own, "the plugin has paths that are not documented")
+	require.Len(t, own, seen, "the plugin has paths that are not documented")
 	schemas := 0
 	for name, schema := range api.Components.Schemas {
 		if strings.HasPrefix(name, "Pki") {
