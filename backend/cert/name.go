@@ -183,7 +183,7 @@ func (o OtherName) check() error {
 		return fault.New(fault.Invalid, "other name: %w", err)
 	}
 	if o.Value == "" || len(o.Value) > MaxOtherName || !utf8.ValidString(o.Value) || strings.ContainsFunc(o.Value, Unseen) {
-		return fault.New(fault.Invalid, "other name of type %s must be 1 to %d bytes of UTF-8 without control, formatting and other invisible characters", o.OID, MaxOtherName)
+		return fault.New(fault.Invalid, "other name of type %s must be 1 to %d bytes of UTF-8 without control, formatting and other unseen characters", o.OID, MaxOtherName)
 	}
 	return nil
 }
