@@ -115,13 +115,16 @@ func (l *lineage) settle(n *node, known *proofs) {
 		func(*node) bool { return true },
 	}
 	tried := map[cert.Fingerprint]bool{}
-	for _, fits := range ranks {
+	named := len(n.cert.AuthorityKeyId) > 0
+	for rank, fits := range ranks {
 		for _, candidate := range candidates {
 			if tried[candidate.key] || !fits(candidate) {
 				continue
 			}
 			if len(tried) == maxAttempts {
-				n.unsettled = true
+				// Beyond the identifier only certificates of earlier releases have their
+				// parent, and that one is older than what else has its name.
+				n.unsettled = !named || rank < len(ranks)-1
 				return
 			}
 			tried[candidate.key] = true

@@ -196,8 +196,8 @@ func TestDoS1_ChainsTakeBoundedWork(t *testing.T) {
 	require.NoError(t, err, "self-signed certificates are their own parents")
 	require.LessOrEqual(t, set.Verified(), len(many))
 
-	victim := newOutside(t, "Same").again(t, only("example.com"))
-	child := victim.below(t, "issuing", func(c *x509.Certificate) { c.AuthorityKeyId = id })
+	victim := newOutside(t, "Same").again(t, func(c *x509.Certificate) { c.SubjectKeyId = id })
+	child := victim.below(t, "issuing", nil)
 	before := set.Verified()
 	_, err = set.Import(ctx, issuer.ImportRequest{PEM: bundle(child.cert)})
 	require.ErrorContains(t, err, "more than 8 keys")
@@ -244,4 +244,24 @@ func TestDoS1_DecoysLiftNoConstraints(t *testing.T) {
 	for _, set := range []*issuer.Set{set, open(store)} {
 		require.NoError(t, issues(t, set, waiting.ID(), "www.example.com"), fmt.Sprintf("%d", set.Verified()))
 	}
+}
+
+// TestDoS1_ManyRootsOfOneName: other keys of a name matter to nobody whose certificate
+// names its CA by key identifier.
+func TestDoS1_ManyRootsOfOneName(t *testing.T) {
+	ctx := context.Background()
+	set, id, _, err := arrived(t, func(pub crypto.PublicKey) []*x509.Certificate {
+		return []*x509.Certificate{newOutside(t, "Root").sign(t, "issuing", pub, nil)}
+	})
+	require.NoError(t, err)
+	for range 12 {
+		_, err := set.Import(ctx, issuer.ImportRequest{PEM: bundle(newOutside(t, "Root").cert)})
+		require.NoError(t, err)
+	}
+	require.NoError(t, issues(t, set, id, "www.example.com"))
+	root := newOutside(t, "Root").again(t, only("example.com"))
+	waiting, pub := pending(t, set, "next")
+	_, err = set.Import(ctx, issuer.ImportRequest{PEM: bundle(root.sign(t, "next", pub, nil), root.cert), NeedPending: true})
+	require.NoError(t, err)
+	require.ErrorContains(t, issues(t, set, waiting.ID(), "www.evil.org"), "not permitted")
 }
