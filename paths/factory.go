@@ -114,7 +114,7 @@ func special() *logical.Paths {
 		},
 		// Declaring a token loads a shared library into this process, and a check reads
 		// everything.
-		Root:            []string{"hsm", "hsm/*", "fsck", "root/sign-self-issued"},
+		Root:            []string{"hsm", "hsm/*", "keys/import/kms", "fsck", "root/sign-self-issued"},
 		SealWrapStorage: layout.Secret(),
 	}
 }

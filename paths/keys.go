@@ -2,6 +2,7 @@ package paths
 
 import (
 	"context"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -9,7 +10,6 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
-	"vault-plugin-secrets-enterprise-pki/backend/hsm"
 	"vault-plugin-secrets-enterprise-pki/backend/keyring"
 	"vault-plugin-secrets-enterprise-pki/paths/schema"
 )
@@ -18,6 +18,18 @@ const keyHelp = `
 Keys belong to issuers. A key has an id and an optional name, and is in Vault's storage
 or in a PKCS#11 token. The engine uses the key and does not return it.
 keys/generate/exported returns a new private key once.
+`
+
+const adoptHelp = `
+Records a key pair that is in a token already, so that CAs of this mount can use it: a
+key that another tool made (pkcs11-tool, keytool), one that was deleted from this mount
+and stayed in the token, or one whose CKA_ID changed when the token was restored. Name
+the token with hsm, and the key with key_id or key_label. Exactly one private key must
+match. Its public key or certificate must be beside it in the token. The private key
+makes a test signature, which the public key must verify. Import the CA certificate of
+the key afterwards: it becomes an issuer of this mount. A key that another mount of this
+engine made needs from_other_mount=true. Adoption takes nothing away: whoever has the
+token's PIN can still use the key. This path needs sudo.
 `
 
 // keyRow is a key in a list.
@@ -56,6 +68,7 @@ type keyEvidence struct {
 	NeverExtractable bool `json:"never_extractable" doc:"CKA_NEVER_EXTRACTABLE."`
 	Sensitive        bool `json:"sensitive" doc:"CKA_SENSITIVE."`
 	Extractable      bool `json:"extractable" doc:"CKA_EXTRACTABLE."`
+	Elsewhere        bool `json:"generated_elsewhere" doc:"Whether the key was adopted: this mount did not see it being made, and copies may exist."`
 }
 
 type keyGenerate struct {
@@ -69,6 +82,14 @@ type keyGenerate struct {
 type keyImport struct {
 	PEM  string `json:"pem_bundle" kind:"secret" required:"true" doc:"One private key in PEM: PKCS#8, PKCS#1 or SEC 1."`
 	Name string `json:"key_name" kind:"name" doc:"Name of the key; no other key may have it."`
+}
+
+type keyAdopt struct {
+	HSM   string `json:"hsm" alias:"managed_key_name" kind:"name" required:"true" doc:"Token that holds the key; list them with: vault list MOUNT/hsm."`
+	ID    string `json:"key_id" max:"1024" doc:"CKA_ID of the key in the token, hexadecimal with or without colons. key_id or key_label is required."`
+	Label string `json:"key_label" max:"255" doc:"CKA_LABEL of the key in the token. It is refused when several private keys have it; the answer lists their CKA_IDs."`
+	Name  string `json:"key_name" kind:"name" doc:"Name of the key in this mount; no other key may have it."`
+	Other bool   `json:"from_other_mount" default:"false" doc:"Whether to take a key that another mount of this engine made. That mount can go on using it."`
 }
 
 type keyConfig struct {
@@ -92,6 +113,8 @@ func (m *mount) keyPaths() []*framework.Path {
 			schema.Write("Generate a key.", m.generateKey)),
 		schema.Path("keys/import", "Import a private key.", keyHelp,
 			schema.Write("Import a private key.", m.importKey)),
+		schema.Path("keys/import/kms", "Adopt a key that is in a token.", adoptHelp,
+			schema.Write("Adopt a key that is in a token.", m.adoptKey)),
 		schema.Path("config/keys", "Choose the default key.", "The default key is the one that the reference default names.",
 			schema.Read("Read which key is the default.", m.readKeyConfig),
 			schema.Write("Choose the default key.", m.writeKeyConfig),
@@ -211,6 +234,32 @@ func (m *mount) importKey(ctx context.Context, call *schema.Call, in keyImport) 
 	return answerKey(key)
 }
 
+func (m *mount) adoptKey(ctx context.Context, call *schema.Call, in keyAdopt) (keyAnswer, error) {
+	id, err := hex.DecodeString(strings.ReplaceAll(in.ID, ":", ""))
+	if err != nil {
+		return keyAnswer{}, fault.Field("key_id", "must be hexadecimal bytes, with or without colons")
+	}
+	if len(id) == 0 && in.Label == "" {
+		return keyAnswer{}, fault.Field("key_id", "key_id or key_label is required; list the keys of the token with: pkcs11-tool --list-objects")
+	}
+	key, did, err := m.engine.AdoptKey(ctx, keyring.Adoption{
+		Name: in.Name, Token: in.HSM, ID: id, Label: in.Label, FromOtherMount: in.Other,
+	})
+	if err != nil {
+		return keyAnswer{}, err
+	}
+	switch did {
+	case keyring.SameKey:
+		call.Warn("The key is there already, as %s; nothing was changed.", key.ID)
+	case keyring.MovedKey:
+		call.Warn("The key is there already, as %s; its record now names this place in the token.", key.ID)
+	}
+	if e := key.Evidence; e != nil && (e.Extractable || !e.Sensitive || !e.NeverExtractable) {
+		call.Warn("The token says that the private key can leave it, or could once: for a CA that others shall trust, generate a key with keys/generate/kms.")
+	}
+	return answerKey(key)
+}
+
 func (m *mount) readKeyConfig(ctx context.Context, _ *schema.Call, _ schema.None) (keyConfigAnswer, error) {
 	id, err := m.engine.Ring.DefaultKey(ctx)
 	return keyConfigAnswer{Default: id}, err
@@ -241,14 +290,17 @@ func answerKey(key *keyring.Key) (keyAnswer, error) {
 		TokenKeyID:   colons(key.TokenID),
 	}
 	if key.Evidence != nil {
-		answer.Evidence = evidenceOf(*key.Evidence)
+		answer.Evidence = evidenceOf(key)
 	}
 	return answer, nil
 }
 
-func evidenceOf(evidence hsm.Evidence) *keyEvidence {
-	documented := keyEvidence(evidence)
-	return &documented
+func evidenceOf(key *keyring.Key) *keyEvidence {
+	e := key.Evidence
+	return &keyEvidence{
+		Local: e.Local, AlwaysSensitive: e.AlwaysSensitive, NeverExtractable: e.NeverExtractable, Sensitive: e.Sensitive, Extractable: e.Extractable,
+		Elsewhere: key.AdoptedBy != nil,
+	}
 }
 
 const digits = "0123456789abcdef"

@@ -53,6 +53,11 @@ func (t *Token) Search(context.Context, crypto.PublicKey, []byte, string) (crypt
 	return nil, Found{}, errNoCgo
 }
 
+// Look fails: this build has no PKCS#11 support.
+func (t *Token) Look(context.Context, []byte, string) (crypto.Signer, Found, error) {
+	return nil, Found{}, errNoCgo
+}
+
 // Evidence fails: this build has no PKCS#11 support.
 func (t *Token) Evidence(context.Context, []byte) (Evidence, error) { return Evidence{}, errNoCgo }
 

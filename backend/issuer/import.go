@@ -50,6 +50,7 @@ type plan struct {
 	records  []*record           // to write
 	added    []*x509.Certificate // those of records, in the same order
 	existing []*record
+	bound    []*record    // to write: known certificates whose key came since
 	keys     []privateKey // to import
 }
 
@@ -98,8 +99,7 @@ func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Cert
 	}
 	for _, known := range snap.ordered {
 		if known.cert != nil && known.cert.Equal(c) {
-			p.existing = append(p.existing, &known.record)
-			return nil
+			return s.planKnown(ctx, snap, p, known)
 		}
 	}
 	for _, planned := range p.records {
@@ -149,6 +149,26 @@ func (p *plan) add(r *record, c *x509.Certificate) {
 	p.records, p.added = append(p.records, r), append(p.added, c)
 }
 
+// planKnown decides what becomes of a certificate that is here already: nothing, unless
+// its key came since.
+func (s *Set) planKnown(ctx context.Context, snap *snapshot, p *plan, known *Issuer) error {
+	key, err := s.Ring.FindPublic(ctx, known.cert.PublicKey)
+	if err != nil {
+		return err
+	}
+	if key == nil || known.State() != External {
+		p.existing = append(p.existing, &known.record)
+		return nil
+	}
+	if err := s.admit(ctx, snap, "certificate", known.key); err != nil {
+		return fmt.Errorf("importing %q: %w", known.cert.Subject.String(), err)
+	}
+	next := known.record
+	next.State, next.KeyID = Active, key.ID
+	p.bound = append(p.bound, &next)
+	return nil
+}
+
 // pendingFor returns the newest pending issuer that waits for a certificate of this
 // key, or nil.
 func (n *snapshot) pendingFor(key *keyring.Key) *Issuer {
@@ -190,7 +210,7 @@ func (s *Set) checkPlan(ctx context.Context, snap *snapshot, p *plan, certs []*x
 	if !request.NeedPending {
 		return nil
 	}
-	for _, r := range append(p.records, p.existing...) {
+	for _, r := range slices.Concat(p.records, p.existing, p.bound) {
 		if r.KeyID != "" {
 			return nil
 		}
@@ -217,32 +237,6 @@ func (s *Set) checkPlan(ctx context.Context, snap *snapshot, p *plan, certs []*x
 		fault.List(waiting), got.Hex())
 }
 
-// AdmitImport sends a private key to be imported, in PEM, through the gate for keys of
-// CAs. One that is in the ring already passes: importing it changes nothing.
-func (s *Set) AdmitImport(ctx context.Context, text []byte) error {
-	snap, err := s.current(ctx)
-	if err != nil {
-		return err
-	}
-	return s.admitImport(ctx, snap, text)
-}
-
-func (s *Set) admitImport(ctx context.Context, snap *snapshot, text []byte) error {
-	private, err := keyring.ParsePrivateKey(text)
-	if err != nil {
-		return err
-	}
-	known, err := s.Ring.FindPublic(ctx, private.Public())
-	if err != nil || known != nil {
-		return err
-	}
-	key, err := cert.KeyFingerprint(private.Public())
-	if err != nil {
-		return err
-	}
-	return s.admit(ctx, snap, "pem_bundle", key)
-}
-
 // store writes a checked plan: keys first, then certificates, then the default. A
 // crash in between leaves keys without certificate or a chain without its upper
 // part, both of which the same import completes.
@@ -261,7 +255,7 @@ func (s *Set) store(ctx context.Context, snap *snapshot, p *plan, result *Import
 			return err
 		}
 	}
-	for _, r := range p.records {
+	for _, r := range slices.Concat(p.records, p.bound) {
 		if err := s.records.Put(ctx, r.ID, r); err != nil {
 			return fmt.Errorf("storing issuer %s: %w", r.ID, err)
 		}
@@ -272,7 +266,7 @@ func (s *Set) store(ctx context.Context, snap *snapshot, p *plan, result *Import
 		result.ExistingIssuers = append(result.ExistingIssuers, r.ID)
 		result.Mapping[r.ID] = r.KeyID
 	}
-	return s.followLatest(ctx, snap, p.records)
+	return s.followLatest(ctx, snap, slices.Concat(p.records, p.bound))
 }
 
 // adopt gives an imported key to the certificates, new or known, that carry it.

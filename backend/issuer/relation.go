@@ -159,7 +159,7 @@ func (r *relations) hasKey(n *node) bool {
 	if record := r.fresh[n]; record != nil {
 		return record.KeyID != ""
 	}
-	return slices.ContainsFunc(r.plan.existing, func(known *record) bool {
+	return slices.ContainsFunc(slices.Concat(r.plan.existing, r.plan.bound), func(known *record) bool {
 		return known.KeyID != "" && bytes.Equal(known.Certificate, n.cert.Raw)
 	})
 }

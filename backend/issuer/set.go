@@ -268,16 +268,6 @@ func (s *Set) CheckKey(ctx context.Context, key cert.Fingerprint) error {
 	return snap.checkKey(key)
 }
 
-// admit is the gate for a key that becomes a CA's: not that of a revoked issuer, and
-// with nothing on record against it. field is what a refusal blames.
-func (s *Set) admit(ctx context.Context, snap *snapshot, field string, key cert.Fingerprint) error {
-	err := snap.checkKey(key)
-	if err == nil && s.CheckPast != nil {
-		err = s.CheckPast(ctx, key)
-	}
-	return fault.Blame(field, err)
-}
-
 func (n *snapshot) checkKey(key cert.Fingerprint) error {
 	if id, ended := n.ended[key]; ended {
 		return fault.New(fault.Conflict, "the key is that of issuer %s, which was revoked: no other CA may have it", id)

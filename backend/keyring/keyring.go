@@ -27,12 +27,17 @@ import (
 
 // Key is the record of one key, without its private part.
 type Key struct {
-	ID        string        `json:"id"` // UUID version 4 (RFC 9562)
-	Name      string        `json:"name"`
-	Spec      cert.KeySpec  `json:"spec"`
-	SPKI      []byte        `json:"spki"` // SubjectPublicKeyInfo, DER
-	Token     string        `json:"token,omitempty"`
-	TokenID   []byte        `json:"token_id,omitempty"` // CKA_ID
+	ID      string       `json:"id"` // UUID version 4 (RFC 9562)
+	Name    string       `json:"name"`
+	Spec    cert.KeySpec `json:"spec"`
+	SPKI    []byte       `json:"spki"` // SubjectPublicKeyInfo, DER
+	Token   string       `json:"token,omitempty"`
+	TokenID []byte       `json:"token_id,omitempty"` // CKA_ID
+	// TokenLabel is the CKA_LABEL of an adopted key that has no CKA_ID.
+	TokenLabel string `json:"token_label,omitempty"`
+	// AdoptedBy names the mount that adopted the key, in the form that begins the
+	// CKA_IDs of its own keys; nil for a key that the mount made.
+	AdoptedBy []byte        `json:"adopted_by,omitempty"`
 	Exported  bool          `json:"exported,omitempty"` // the private key was handed out
 	Evidence  *hsm.Evidence `json:"evidence,omitempty"`
 	CreatedAt int64         `json:"created_at"` // seconds since 1970; 0 without a clock

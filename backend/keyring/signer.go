@@ -113,9 +113,10 @@ func (r *Ring) tokenSigner(ctx context.Context, key *Key) (crypto.Signer, error)
 	return s, nil
 }
 
-// owns refuses a token key that another mount made, however its record came here.
+// owns refuses a token key that this mount neither made nor adopted, however its record
+// came here.
 func (r *Ring) owns(key *Key) error {
-	if r.mount == "" || !bytes.HasPrefix(key.TokenID, r.mountPrefix()) {
+	if r.mount == "" || !bytes.HasPrefix(key.TokenID, r.mountPrefix()) && !bytes.Equal(key.AdoptedBy, r.mountPrefix()) {
 		return fault.New(fault.Denied, "key %s in token %s belongs to another mount", key.ID, key.Token)
 	}
 	return nil
@@ -154,6 +155,16 @@ func (s *tokenSigner) Format(state fmt.State, _ rune) {
 	_, _ = fmt.Fprintf(state, "key %s in token %s", s.key.ID, s.key.Token)
 }
 
+// findIn returns the signer of a key in a token: by its CKA_ID, or by its label when it
+// has none.
+func findIn(ctx context.Context, token *hsm.Token, key *Key, pub crypto.PublicKey) (crypto.Signer, error) {
+	if len(key.TokenID) > 0 {
+		return token.Find(ctx, key.TokenID, pub)
+	}
+	signer, _, err := token.Search(ctx, pub, nil, key.TokenLabel)
+	return signer, err
+}
+
 // find returns the signer in the open token.
 func (s *tokenSigner) find(ctx context.Context) (crypto.Signer, error) {
 	token, err := s.ring.token(ctx, s.key.Token)
@@ -163,7 +174,7 @@ func (s *tokenSigner) find(ctx context.Context) (crypto.Signer, error) {
 	if b := s.bound.Load(); b != nil && b.token == token {
 		return b.signer, nil
 	}
-	signer, err := token.Find(ctx, s.key.TokenID, s.public)
+	signer, err := findIn(ctx, token, s.key, s.public)
 	if err != nil {
 		return nil, err
 	}

@@ -184,7 +184,7 @@ func (r *Ring) holdsKeys(ctx context.Context, i *index, name string, token *hsm.
 		if err != nil {
 			return err
 		}
-		if _, err := token.Find(ctx, key.TokenID, pub); err != nil {
+		if _, err := findIn(ctx, token, key, pub); err != nil {
 			return fault.New(fault.Conflict, "key %s lives in token %s and is not in the one that the new settings name: %w", key.ID, name, err)
 		}
 	}
@@ -238,6 +238,9 @@ func (r *Ring) Destroy(ctx context.Context, id string) error {
 	if key.Token != "" {
 		if err := r.owns(key); err != nil {
 			return err
+		}
+		if key.AdoptedBy != nil {
+			return fault.New(fault.Conflict, "key %s was adopted and is not destroyed by the mount: remove it from token %s with the tool that made it", id, key.Token)
 		}
 		token, err := r.token(ctx, key.Token)
 		if err != nil {

@@ -1,0 +1,54 @@
+package issuer
+
+import (
+	"context"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/keyring"
+)
+
+// admit is the gate for a key that becomes a CA's: not that of a revoked issuer, and
+// with nothing on record against it. field is what a refusal blames.
+func (s *Set) admit(ctx context.Context, snap *snapshot, field string, key cert.Fingerprint) error {
+	err := snap.checkKey(key)
+	if err == nil && s.CheckPast != nil {
+		err = s.CheckPast(ctx, key)
+	}
+	return fault.Blame(field, err)
+}
+
+// AdmitKey sends a public key that is to become a CA's through the gate.
+func (s *Set) AdmitKey(ctx context.Context, key cert.Fingerprint) error {
+	snap, err := s.current(ctx)
+	if err != nil {
+		return err
+	}
+	return s.admit(ctx, snap, "key_id", key)
+}
+
+// AdmitImport sends a private key to be imported, in PEM, through the gate for keys of
+// CAs. One that is in the ring already passes: importing it changes nothing.
+func (s *Set) AdmitImport(ctx context.Context, text []byte) error {
+	snap, err := s.current(ctx)
+	if err != nil {
+		return err
+	}
+	return s.admitImport(ctx, snap, text)
+}
+
+func (s *Set) admitImport(ctx context.Context, snap *snapshot, text []byte) error {
+	private, err := keyring.ParsePrivateKey(text)
+	if err != nil {
+		return err
+	}
+	known, err := s.Ring.FindPublic(ctx, private.Public())
+	if err != nil || known != nil {
+		return err
+	}
+	key, err := cert.KeyFingerprint(private.Public())
+	if err != nil {
+		return err
+	}
+	return s.admit(ctx, snap, "pem_bundle", key)
+}
