@@ -3,11 +3,11 @@ package paths
 import (
 	"context"
 	"encoding/hex"
-	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 
+	"vault-plugin-secrets-enterprise-pki/backend"
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/keyring"
@@ -40,6 +40,11 @@ type keyRow struct {
 
 type keyRef struct {
 	Ref string `json:"key_ref" in:"path" kind:"ref" doc:"Id or name of the key, or default."`
+}
+
+type keyDelete struct {
+	keyRef
+	Force bool `json:"force" default:"false" doc:"Whether to delete a key although certificates that it signed have not expired: there will be no CRL and no OCSP response for them."`
 }
 
 type keyRename struct {
@@ -108,7 +113,7 @@ func (m *mount) keyPaths() []*framework.Path {
 			schema.Read("Read what is known of a key.", m.readKey),
 			schema.Write("Rename a key.", m.renameKey),
 			schema.Patch("Rename a key.", m.renameKey),
-			schema.Delete("Delete a key; one in a token stays there.", m.deleteKey)),
+			schema.Delete("Delete a key and the pending issuers that wait for its certificate. A key in a token stays there.", m.deleteKey)),
 		schema.Path("keys/generate/(?P<exported>internal|exported|kms)", "Generate a key.", keyHelp,
 			schema.Write("Generate a key.", m.generateKey)),
 		schema.Path("keys/import", "Import a private key.", keyHelp,
@@ -160,36 +165,13 @@ func (m *mount) renameKey(ctx context.Context, call *schema.Call, in keyRename) 
 	return answerKey(key)
 }
 
-func (m *mount) deleteKey(ctx context.Context, _ *schema.Call, in keyRef) (schema.None, error) {
-	key, err := m.engine.Ring.Get(ctx, in.Ref)
+func (m *mount) deleteKey(ctx context.Context, call *schema.Call, in keyDelete) (schema.None, error) {
+	warnings, err := m.engine.DeleteKey(ctx, backend.KeyDeletion{Ref: in.Ref, Force: in.Force})
 	if fault.Is(err, fault.NotFound) {
 		return schema.None{}, nil
 	}
-	if err != nil {
-		return schema.None{}, err
-	}
-	if err := m.unused(ctx, key); err != nil {
-		return schema.None{}, err
-	}
-	return schema.None{}, m.engine.Ring.Delete(ctx, key.ID)
-}
-
-// unused refuses to take the key away from an issuer: it could sign no CRL any more.
-func (m *mount) unused(ctx context.Context, key *keyring.Key) error {
-	issuers, err := m.engine.Issuers.List(ctx)
-	if err != nil {
-		return err
-	}
-	pending, err := m.engine.Issuers.Pending(ctx)
-	if err != nil {
-		return err
-	}
-	for _, i := range slices.Concat(issuers, pending) {
-		if i.KeyID() == key.ID {
-			return fault.FieldOf(fault.Conflict, "key_ref", "is the key of issuer %s; delete that first", i.ID())
-		}
-	}
-	return nil
+	warn(call, warnings)
+	return schema.None{}, err
 }
 
 func (m *mount) generateKey(ctx context.Context, _ *schema.Call, in keyGenerate) (keyAnswer, error) {

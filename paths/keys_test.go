@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
 	"vault-plugin-secrets-enterprise-pki/paths/pathstest"
@@ -87,4 +88,17 @@ func TestEachAnswerNamesTheKeyAlike(t *testing.T) {
 	root := m.Write(t, "root/generate/existing", map[string]any{"common_name": "Root", "key_ref": "ca", "issuer_name": "root"}).Expect(http.StatusOK)
 	require.Equal(t, hash, root.Text("key_sha256"))
 	require.Equal(t, hash, m.Read(t, "issuer/root", nil).Text("key_sha256"))
+}
+
+// Terraform destroys a key and the request made with it in any order.
+func TestDeletingAKeyTakesItsPendingIssuerAlong(t *testing.T) {
+	m := pathstest.OverGRPC(t)
+	made := m.Write(t, "intermediate/generate/internal", map[string]any{"common_name": "Issuing", "key_type": "ec", "issuer_name": "issuing"}).Expect(http.StatusOK)
+	deleted := m.Delete(t, "key/"+made.Text("key_id")).OK()
+	require.Len(t, deleted.Warnings, 1)
+	require.Contains(t, deleted.Warnings[0], made.Text("issuer_id"))
+	m.Read(t, "key/"+made.Text("key_id"), nil).Expect(http.StatusNotFound)
+	require.NotEqual(t, http.StatusOK, m.Read(t, "issuer/issuing", nil).Status)
+	m.Delete(t, "key/"+made.Text("key_id")).OK()
+	m.Do(t, logical.DeleteOperation, "key/"+made.Text("key_id"), map[string]any{"force": true}).OK()
 }

@@ -63,7 +63,7 @@ func bodyFields(p *framework.Path) []string {
 	var names []string
 	inPath := strings.Join(captured(p), " ")
 	for name, field := range p.Fields {
-		if !strings.Contains(inPath, name) && !field.Deprecated {
+		if !strings.Contains(inPath, name) && !field.Deprecated && name != "force" { // of a deletion
 			names = append(names, name)
 		}
 	}

@@ -27,18 +27,24 @@ func (t *Token) Look(ctx context.Context, id []byte, label string) (crypto.Signe
 	if len(id) == 0 && label == "" {
 		return nil, Found{}, fault.New(fault.Invalid, "looking for a key needs its CKA_ID or CKA_LABEL")
 	}
-	places, err := ask(ctx, t.device, direct, 12, func(c *conn) ([]place, error) {
-		return withSession(c, func(session pkcs11.SessionHandle) ([]place, error) { return c.places(session, id, label) })
-	})
+	var places []place
+	var edwards bool
+	for _, keyType := range []cert.KeyType{cert.RSA, cert.EC, cert.Ed25519} {
+		some, err := ask(ctx, t.device, direct, 12, func(c *conn) ([]place, error) {
+			return withSession(c, func(session pkcs11.SessionHandle) ([]place, error) { return c.places(session, keyType, id, label) })
+		})
+		if err != nil {
+			return nil, Found{}, err
+		}
+		places, edwards = append(places, some...), len(some) > 0 && keyType == cert.Ed25519
+	}
 	switch {
-	case err != nil:
-		return nil, Found{}, err
 	case len(places) == 0:
-		return nil, Found{}, t.nothing(id, label)
+		return nil, Found{}, fault.New(fault.NotFound, "token %s has no private key of type rsa, ec or ed25519%s", t.device.name(), narrowed(id, label))
 	case len(places) > 1:
 		return nil, Found{}, t.several(places, id, label)
 	}
-	return t.seen(ctx, places[0])
+	return t.seen(ctx, places[0], edwards)
 }
 
 // several refuses a search that is not about one key.
@@ -51,8 +57,12 @@ func (t *Token) several(places []place, id []byte, label string) error {
 }
 
 // seen finds the public key of a private key and has the private key prove it.
-func (t *Token) seen(ctx context.Context, p place) (crypto.Signer, Found, error) {
-	public, err := t.publicOf(ctx, p)
+func (t *Token) seen(ctx context.Context, p place, edwards bool) (crypto.Signer, Found, error) {
+	read := t.publicOf
+	if edwards {
+		read = t.edwardsPublicOf
+	}
+	public, err := read(ctx, p)
 	if err != nil {
 		return nil, Found{}, err
 	}
@@ -72,47 +82,41 @@ func (t *Token) seen(ctx context.Context, p place) (crypto.Signer, Found, error)
 	return s, Found{ID: p.id, Label: p.label, Evidence: evidence}, err
 }
 
-// publicOf returns the public key that the token has beside a private key.
+// publicOf returns the public key that the token has beside an RSA or EC private key.
 func (t *Token) publicOf(ctx context.Context, p place) (crypto.PublicKey, error) {
-	missing := fault.New(fault.Conflict,
-		"token %s has neither the public key nor a certificate of private key %x (label %q): put one beside it with the same CKA_ID, for instance with pkcs11-tool --write-object",
-		t.device.name(), p.id, p.label)
-	edwards, err := ask(ctx, t.device, direct, 1, func(c *conn) (bool, error) {
-		return withSession(c, func(session pkcs11.SessionHandle) (bool, error) {
-			kind, err := c.lib.raw.GetAttributeValue(session, p.object, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_KEY_TYPE, nil)})
-			if err != nil {
-				return false, fmt.Errorf("reading the type of key %x: %w", p.id, err)
-			}
-			return string(kind[0].Value) == string(pkcs11.NewAttribute(pkcs11.CKA_KEY_TYPE, ckkECEdwards).Value), nil
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	if edwards {
-		return ask(ctx, t.device, direct, 1, func(c *conn) (crypto.PublicKey, error) {
-			return withSession(c, func(session pkcs11.SessionHandle) (crypto.PublicKey, error) {
-				halves, err := c.find(session, pkcs11.CKO_PUBLIC_KEY, p.id)
-				if err != nil {
-					return nil, err
-				}
-				if len(p.id) == 0 || len(halves) == 0 {
-					return nil, missing
-				}
-				return c.ed25519Public(session, halves[0])
-			})
-		})
-	}
 	return ask(ctx, t.device, pooled, 1, func(c *conn) (crypto.PublicKey, error) {
 		pairs, err := c.ctx.FindKeyPairs(p.id, []byte(p.label))
 		if err != nil {
 			return nil, fmt.Errorf("finding key %x: %w", p.id, err)
 		}
 		if len(pairs) != 1 || pairs[0].Public() == nil {
-			return nil, missing
+			return nil, t.halved(p)
 		}
 		return pairs[0].Public(), nil
 	})
+}
+
+// edwardsPublicOf is publicOf for an Ed25519 private key, which must have a CKA_ID.
+func (t *Token) edwardsPublicOf(ctx context.Context, p place) (crypto.PublicKey, error) {
+	return ask(ctx, t.device, direct, 1, func(c *conn) (crypto.PublicKey, error) {
+		return withSession(c, func(session pkcs11.SessionHandle) (crypto.PublicKey, error) {
+			halves, err := c.find(session, pkcs11.CKO_PUBLIC_KEY, p.id)
+			if err != nil {
+				return nil, err
+			}
+			if len(p.id) == 0 || len(halves) == 0 {
+				return nil, t.halved(p)
+			}
+			return c.ed25519Public(session, halves[0])
+		})
+	})
+}
+
+// halved refuses a private key whose public key nothing in the token tells.
+func (t *Token) halved(p place) error {
+	return fault.New(fault.Conflict,
+		"token %s has neither the public key nor a certificate of private key %x (label %q): put one beside it with the same CKA_ID, for instance with pkcs11-tool --write-object",
+		t.device.name(), p.id, p.label)
 }
 
 // prove has a private key sign a random message, which its public key verifies.
