@@ -54,6 +54,7 @@ type Backend struct {
 	Fsck       *fsck.Service
 
 	background background
+	settled    settled
 }
 
 // Revocation revokes certificates, one by one and in bulk.
@@ -65,6 +66,7 @@ type Revocation struct {
 // background is the work that no request waits for.
 type background struct {
 	log    hclog.Logger
+	now    func() time.Time
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	// turn admits one round at a time: a Tick that finds it taken has nothing to add.
@@ -78,11 +80,11 @@ type background struct {
 // New wires the rooms. It touches no storage and starts nothing.
 func New(config Config) *Backend {
 	b := &Backend{}
-	b.background.log, b.background.adopted = config.Log, map[string]bool{}
+	b.background.log, b.background.now, b.background.adopted = config.Log, config.Now, map[string]bool{}
 	b.background.ctx, b.background.cancel = context.WithCancel(context.Background())
 	b.Ring = keyring.New(keyring.Config{Store: config.Store, Log: config.Log, Mount: config.Mount, Now: config.Now})
 	b.Issuers = issuer.New(issuer.Config{
-		Store: config.Store, Ring: b.Ring, Log: config.Log, Now: config.Now,
+		Store: config.Store, Ring: b.Ring, Log: config.Log, Now: config.Now, Live: b.live,
 		CheckPast: func(ctx context.Context, key cert.Fingerprint) error {
 			return b.Issue.CheckPast(ctx, key, profile.KindSubCA)
 		},
@@ -101,7 +103,7 @@ func New(config Config) *Backend {
 	})
 	b.OCSP = ocsp.New(ocsp.Config{Store: config.Store, Ledger: b.Ledger, Source: ocspSource{b}, Log: config.Log, Now: config.Now})
 	b.Revoke.Service = revoke.New(revoke.Config{
-		Ledger: b.Ledger, Changed: b.CRL.Revoked, IsIssuer: b.isIssuer, SignedBy: b.signedBy, Allows: b.allowsReason, Now: config.Now,
+		Ledger: b.Ledger, Changed: b.CRL.Revoked, Issuers: ownIssuers{b}, SignedBy: b.signedBy, Allows: b.allowsReason, Now: config.Now,
 	})
 	b.Revoke.Bulk = revoke.NewBulk(revoke.BulkConfig{Revoke: b.Revoke.Service, Store: config.Store, Log: config.Log})
 	b.Publishers = publisher.New(publisher.Config{Store: config.Store, Now: config.Now})
@@ -135,11 +137,13 @@ func (b *Backend) round() {
 		{"moving profiles with reserved names", b.Catalog.Migrate},
 		{"loading issuers", b.loadIssuers},
 		{"loading the ledger", b.loadLedger},
+		{"finding the issuers of certificates", b.settleIssuers},
 		{"noting URLs of certificates", b.adoptPlaces},
 		{"reading config/crl", b.ConfigureOCSP},
 		{"renewing OCSP responders", b.OCSP.Prepare},
 		{"renewing CRLs", b.CRL.Tick},
 		{"flushing the ledger", b.Ledger.Flush},
+		{"removing deleted issuers", b.purgeIssuers},
 		{"tidying", b.Tidy.Tick},
 	}
 	for _, part := range parts {

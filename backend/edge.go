@@ -23,7 +23,7 @@ func (b *Backend) Manifest(ctx context.Context) (*feed.Manifest, error) {
 	if cursor, err := b.Ledger.Cursor(); err == nil { // else it still loads
 		m.Epoch, m.Sequence = cursor.Epoch, int64(cursor.Sequence)
 	}
-	issuers, err := b.Issuers.List(ctx)
+	issuers, err := b.Issuers.All(ctx) // what certificates point to is served, deleted or not
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,13 @@ func published(i *issuer.Issuer, described *feed.Issuer, signing map[string]bool
 func (b *Backend) describe(ctx context.Context, i *issuer.Issuer) (feed.Issuer, error) {
 	told := feed.Issuer{
 		ID: i.ID(), Name: i.Name(), Certificate: cert.CertificatePEM(i.Certificate().Raw),
-		CRLSigning: i.May(issuer.CRLSigning), OCSP: i.May(issuer.OCSPSigning),
+		CA: i.CA(), Deleted: i.State() == issuer.Deleted,
+	}
+	for use, says := range map[issuer.Usage]*bool{issuer.CRLSigning: &told.CRLSigning, issuer.OCSPSigning: &told.OCSP} {
+		_, err := b.Issuers.Signer(ctx, i.CA(), use)
+		if *says = err == nil; err != nil && !fault.Is(err, fault.Denied) {
+			return feed.Issuer{}, err
+		}
 	}
 	for _, above := range i.Chain()[1:] {
 		told.Chain = append(told.Chain, cert.CertificatePEM(above.Raw))
@@ -88,9 +94,6 @@ func (b *Backend) describe(ctx context.Context, i *issuer.Issuer) (feed.Issuer, 
 		return feed.Issuer{}, err
 	}
 	for _, list := range lists {
-		if list.Head.Number > feed.MaxNumber {
-			continue // cannot be told exactly; only an imported list can have such a number
-		}
 		told.Lists = append(told.Lists, listOf(&list))
 	}
 	if err := b.locate(ctx, i, &told); err != nil {
@@ -142,7 +145,7 @@ func (b *Backend) publishers(ctx context.Context) ([]feed.Publisher, error) {
 	for at := range all {
 		ids := make([]string, 0, len(all[at].Issuers))
 		for _, ref := range all[at].Issuers {
-			i, err := b.Issuers.Get(ctx, ref)
+			i, err := b.Issuers.Published(ctx, ref)
 			switch {
 			case err == nil:
 				ref = i.ID()
@@ -163,11 +166,11 @@ const AllIssuers = "-"
 func (b *Backend) Status(ctx context.Context, ref string, since ledger.Cursor, limit int) (*feed.Status, error) {
 	only := ""
 	if ref != AllIssuers {
-		i, err := b.Issuers.Get(ctx, ref)
+		i, err := b.Issuers.Published(ctx, ref)
 		if err != nil {
 			return nil, err
 		}
-		only = i.ID()
+		only = i.CA()
 	}
 	changes, err := b.Ledger.Changes(since, limit)
 	if err != nil {
@@ -177,8 +180,19 @@ func (b *Backend) Status(ctx context.Context, ref string, since ledger.Cursor, l
 	for at := range changes.Rows {
 		row := &changes.Rows[at]
 		// A root is on record under no issuer, and nobody asks who revoked it.
-		if row.Issuer != "" && (only == "" || only == row.Issuer) {
-			rows = append(rows, statusOf(row))
+		if row.Issuer == "" {
+			continue
+		}
+		by, err := b.Issuers.Current(ctx, row.Issuer)
+		if err != nil {
+			return nil, err
+		}
+		told := statusOf(row)
+		if by != nil {
+			told.Issuer = by.ID()
+		}
+		if only == "" || by != nil && by.CA() == only {
+			rows = append(rows, told)
 		}
 	}
 	text, err := feed.Text(rows)
@@ -210,7 +224,11 @@ func (b *Backend) EdgeSigner(ctx context.Context, ref string, csr []byte, who ro
 	if err != nil {
 		return nil, nil, err
 	}
-	i, err := b.Issuers.Get(ctx, ref)
+	named, err := b.Issuers.Published(ctx, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	i, err := b.Issuers.Signer(ctx, named.CA(), issuer.OCSPSigning)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -218,6 +236,6 @@ func (b *Backend) EdgeSigner(ctx context.Context, ref string, csr []byte, who ro
 	if err != nil {
 		return nil, nil, err
 	}
-	signed, err := b.Issue.Delegate(ctx, i.ID(), request.PublicKey, validity, who)
+	signed, err := b.Issue.Delegate(ctx, i, request.PublicKey, validity, who)
 	return signed, i, err
 }

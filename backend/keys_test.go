@@ -24,7 +24,7 @@ func TestCa6_AKeyThatLiveCertificatesNeedStays(t *testing.T) {
 		require.True(t, fault.Is(err, fault.Conflict), "an issuer has it: %v", err)
 		require.ErrorContains(t, err, issuing.ID())
 	}
-	_, err := b.Issuers.Delete(t.Context(), issuing.ID())
+	_, err := b.Issuers.Delete(t.Context(), issuing.ID(), issuer.DeleteOptions{Force: true})
 	require.NoError(t, err)
 
 	// Its issuer is gone, what it signed is not: also after a restart.

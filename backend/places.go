@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/feed"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
@@ -34,7 +33,7 @@ func (b *Backend) locate(ctx context.Context, i *issuer.Issuer, told *feed.Issue
 	if err != nil {
 		return err
 	}
-	named, err := b.Places.Of(ctx, cert.AuthorityID(i.Certificate()))
+	named, err := b.Places.Of(ctx, i.CA())
 	if err != nil {
 		return err
 	}
@@ -78,7 +77,7 @@ func (b *Backend) adoptPlaces(ctx context.Context) error {
 	}
 	missing := map[string]*issuer.Issuer{}
 	for _, i := range all {
-		ca := cert.AuthorityID(i.Certificate())
+		ca := i.CA()
 		if i.KeyID() == "" || b.background.adopted[i.ID()] {
 			continue
 		}
@@ -109,7 +108,7 @@ func (b *Backend) adoptPlaces(ctx context.Context) error {
 			return err
 		}
 		if until := latest[id]; !until.IsZero() {
-			if err := b.Places.Note(ctx, cert.AuthorityID(i.Certificate()), urls, until); err != nil {
+			if err := b.Places.Note(ctx, i.CA(), urls, until); err != nil {
 				return err
 			}
 		}

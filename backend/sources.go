@@ -1,11 +1,13 @@
 package backend
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,17 +23,27 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/sign"
 )
 
-// crlSource shows the issuers to the crl room.
+// crlSource shows the CAs to the crl room.
 type crlSource struct{ b *Backend }
 
-// Authority implements crl.Source.
-func (s crlSource) Authority(ctx context.Context, id string) (*sign.Authority, error) {
-	return s.b.authority(ctx, id, issuer.CRLSigning)
+// CA implements crl.Source.
+func (s crlSource) CA(ctx context.Context, issuer string) (string, error) {
+	return s.b.Issuers.CAOf(ctx, issuer)
 }
 
-// authority returns an issuer as one that signs what is revoked.
-func (b *Backend) authority(ctx context.Context, id string, use issuer.Usage) (*sign.Authority, error) {
-	signer, err := b.Issuers.Get(ctx, id)
+// Issuers implements crl.Source.
+func (s crlSource) Issuers(ctx context.Context, ca string) ([]string, error) {
+	return s.b.Issuers.IDs(ctx, ca)
+}
+
+// Authority implements crl.Source.
+func (s crlSource) Authority(ctx context.Context, ca string) (*sign.Authority, error) {
+	return s.b.authority(ctx, ca, issuer.CRLSigning)
+}
+
+// authority returns a CA as one that signs what is revoked.
+func (b *Backend) authority(ctx context.Context, ca string, use issuer.Usage) (*sign.Authority, error) {
+	signer, err := b.Issuers.Signer(ctx, ca, use)
 	if err != nil {
 		return nil, err
 	}
@@ -44,31 +56,40 @@ func (b *Backend) authority(ctx context.Context, id string, use issuer.Usage) (*
 
 // Publishers implements crl.Source.
 func (s crlSource) Publishers(ctx context.Context) ([]string, error) {
-	all, err := s.b.Issuers.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var ids []string
-	for _, i := range all {
-		if i.May(issuer.CRLSigning) {
-			ids = append(ids, i.ID())
-		}
-	}
-	return ids, nil
+	return s.b.Issuers.CAs(ctx, issuer.CRLSigning)
 }
 
 // Points implements crl.Source.
-func (s crlSource) Points(ctx context.Context, id string) (crl.Points, error) {
-	i, err := s.b.Issuers.Get(ctx, id)
+func (s crlSource) Points(ctx context.Context, ca string) (crl.Points, error) {
+	members, err := s.b.Issuers.Members(ctx, ca)
 	if err != nil {
 		return crl.Points{}, err
 	}
-	urls, err := s.b.Issuers.URLsFor(ctx, i)
-	if fault.Is(err, fault.Invalid) {
-		// Nothing is issued with such URLs, and a mistake in them must not stop the CRL.
-		return crl.Points{}, nil
+	var points crl.Points
+	for _, i := range members {
+		points.AnyKeyID = points.AnyKeyID || !bytes.Equal(i.Certificate().SubjectKeyId, members[0].Certificate().SubjectKeyId)
+		urls, err := s.b.Issuers.URLsFor(ctx, i)
+		switch {
+		case fault.Is(err, fault.Invalid):
+			// Nothing is issued with such URLs, and a mistake in them must not stop the CRL.
+			continue
+		case err != nil:
+			return crl.Points{}, err
+		}
+		points.CRL = appendNew(points.CRL, urls.CRLDistributionPoints)
+		points.Delta = appendNew(points.Delta, urls.DeltaCRLs)
 	}
-	return crl.Points{CRL: urls.CRLDistributionPoints, Delta: urls.DeltaCRLs}, err
+	return points, nil
+}
+
+// appendNew appends the URLs that are not in a list yet.
+func appendNew(list, urls []string) []string {
+	for _, url := range urls {
+		if !slices.Contains(list, url) {
+			list = append(list, url)
+		}
+	}
+	return list
 }
 
 // Retention implements crl.Source. What is not a stored profile keeps nothing.
@@ -103,32 +124,44 @@ func (b *Backend) profileMoved(ctx context.Context, from, to string) error {
 	return b.Issuers.MoveProfile(ctx, from, []string{from, to})
 }
 
-// ocspSource shows the issuers to the ocsp room.
+// ocspSource shows the CAs to the ocsp room.
 type ocspSource struct{ b *Backend }
 
 // Issuers implements ocsp.Source.
 func (s ocspSource) Issuers() []ocsp.Issuer {
-	loaded := s.b.Issuers.Loaded()
+	loaded := s.b.Issuers.Answering()
 	if loaded == nil {
 		return nil
 	}
 	asked := make([]ocsp.Issuer, 0, len(loaded))
 	for _, i := range loaded {
-		if i.May(issuer.OCSPSigning) {
-			asked = append(asked, ocsp.Issuer{ID: i.ID(), DER: i.Certificate().Raw})
-		}
+		asked = append(asked, ocsp.Issuer{ID: i.CA(), DER: i.Certificate().Raw})
 	}
 	return asked
 }
 
+// Belongs implements ocsp.Source.
+func (s ocspSource) Belongs(issuerID, ca string) (bool, error) {
+	return s.b.Issuers.Belongs(issuerID, ca)
+}
+
+// Former implements ocsp.Source.
+func (s ocspSource) Former(ctx context.Context, ca string) ([]string, error) {
+	return s.b.Issuers.IDs(ctx, ca)
+}
+
 // Delegate implements ocsp.Source.
-func (s ocspSource) Delegate(ctx context.Context, issuerID string, pub crypto.PublicKey, validity time.Duration) (*x509.Certificate, error) {
-	return s.b.Issue.Delegate(ctx, issuerID, pub, validity, role.Identity{})
+func (s ocspSource) Delegate(ctx context.Context, ca string, pub crypto.PublicKey, validity time.Duration) (*x509.Certificate, error) {
+	signer, err := s.b.Issuers.Signer(ctx, ca, issuer.OCSPSigning)
+	if err != nil {
+		return nil, err
+	}
+	return s.b.Issue.Delegate(ctx, signer, pub, validity, role.Identity{})
 }
 
 // Direct implements ocsp.Source.
-func (s ocspSource) Direct(ctx context.Context, issuerID string) (*sign.Authority, error) {
-	return s.b.authority(ctx, issuerID, issuer.OCSPSigning)
+func (s ocspSource) Direct(ctx context.Context, ca string) (*sign.Authority, error) {
+	return s.b.authority(ctx, ca, issuer.OCSPSigning)
 }
 
 // issuers returns the issuers of this mount; right after the start it loads them,
@@ -141,14 +174,49 @@ func (b *Backend) issuers() []*issuer.Issuer {
 	return all
 }
 
-// isIssuer reports whether a serial number is that of an issuer of this mount.
-func (b *Backend) isIssuer(serial cert.Serial) bool {
-	for _, i := range b.issuers() {
-		if i.Serial() == serial && i.State() != issuer.Revoked {
-			return true
+// ownIssuers shows the issuers that sign here to the revoke room.
+type ownIssuers struct{ b *Backend }
+
+// HasCertificate implements revoke.Issuers.
+func (s ownIssuers) HasCertificate(der []byte) bool {
+	return slices.ContainsFunc(s.issuers(), func(i *issuer.Issuer) bool { return bytes.Equal(i.Certificate().Raw, der) })
+}
+
+// HasSerial implements revoke.Issuers.
+func (s ownIssuers) HasSerial(serial cert.Serial) bool {
+	return slices.ContainsFunc(s.issuers(), func(i *issuer.Issuer) bool { return i.Serial() == serial })
+}
+
+// HasRow implements revoke.Issuers.
+func (s ownIssuers) HasRow(by string, serial cert.Serial) bool {
+	return slices.ContainsFunc(s.issuers(), func(i *issuer.Issuer) bool {
+		if i.Serial() != serial {
+			return false
 		}
+		if by == "" {
+			return cert.SelfIssued(i.Certificate())
+		}
+		parent := i.Parent()
+		if parent == nil {
+			return false
+		}
+		belongs, err := s.b.Issuers.Belongs(by, parent.CA())
+		return belongs || err != nil // when in doubt it has a revocation of its own
+	})
+}
+
+// SameCA implements revoke.Issuers.
+func (s ownIssuers) SameCA(id, other string) bool {
+	ca, err := s.b.Issuers.CAOf(s.b.background.ctx, id)
+	if err != nil {
+		return false
 	}
-	return false
+	belongs, err := s.b.Issuers.Belongs(other, ca)
+	return belongs && err == nil
+}
+
+func (s ownIssuers) issuers() []*issuer.Issuer {
+	return slices.DeleteFunc(s.b.issuers(), func(i *issuer.Issuer) bool { return i.KeyID() == "" || i.State() == issuer.Revoked })
 }
 
 // signedBy returns the issuer whose key in this mount signed a certificate.
@@ -207,6 +275,9 @@ func (b *Backend) Published(ctx context.Context, ids []string) error {
 			problems = append(problems, err)
 			continue
 		}
+		if err := b.settleIssuers(ctx); err != nil {
+			problems = append(problems, err)
+		}
 		if _, err := b.CRL.Rebuild(ctx, id); err != nil {
 			problems = append(problems, err)
 		}
@@ -243,45 +314,23 @@ func (b *Backend) RevokeIssuer(ctx context.Context, ref string) (revoked *issuer
 // revokeCertificate revokes the certificate of a revoked issuer in the ledger, and
 // reports whether it is there.
 func (b *Backend) revokeCertificate(ctx context.Context, i *issuer.Issuer) (recorded bool, err error) {
-	_, changed, err := b.Ledger.Revoke(ctx, i.Serial(), ledger.Revocation{At: i.RevokedAt(), Reason: cert.CACompromise})
+	// Another CA may have given the serial number to something else (id-1).
+	record, changed, err := b.Ledger.RevokeIf(ctx, i.Serial(), ledger.Revocation{At: i.RevokedAt(), Reason: cert.CACompromise},
+		func(record *ledger.Record) error {
+			if !bytes.Equal(record.DER, i.Certificate().Raw) {
+				return fault.New(fault.NotFound, "certificate %s is not that of issuer %s", record.Serial, i.ID())
+			}
+			return nil
+		})
 	switch {
 	case fault.Is(err, fault.NotFound):
 		return false, nil
 	case err != nil:
 		return false, err
-	case changed:
-		if signer, err := b.Issuers.Get(ctx, parentID(i)); err == nil {
-			b.CRL.Revoked(signer.ID(), cert.CACompromise)
-		}
+	case changed && record.Issuer != "":
+		b.CRL.Revoked(record.Issuer, cert.CACompromise)
 	}
 	return true, nil
-}
-
-// DeleteIssuer removes an issuer and what other rooms keep for it: its CRLs and its
-// OCSP responder with the key. Its own key stays. Otherwise it returns a warning that
-// says what stayed behind, and was not worth an error: the issuer is gone.
-func (b *Backend) DeleteIssuer(ctx context.Context, ref string) (wasDefault bool, warning string, err error) {
-	deleted, err := b.Issuers.Get(ctx, ref)
-	if err != nil {
-		return false, "", err
-	}
-	if wasDefault, err = b.Issuers.Delete(ctx, deleted.ID()); err != nil {
-		return false, "", err
-	}
-	// If we crash here, a run of tidy_expired_issuers removes the rest.
-	if err := errors.Join(b.CRL.Forget(ctx, deleted.ID()), b.OCSP.Forget(ctx, deleted.ID())); err != nil {
-		b.background.log.Warn("removing what belongs to a deleted issuer", "issuer", deleted.ID(), "error", err)
-		return wasDefault, "The issuer is deleted, but not all of its CRLs and its OCSP responder: a run of tidy with tidy_expired_issuers removes the rest.", nil
-	}
-	return wasDefault, "", nil
-}
-
-// parentID returns the id of the issuer above, "" when the mount does not know it.
-func parentID(i *issuer.Issuer) string {
-	if parent := i.Parent(); parent != nil {
-		return parent.ID()
-	}
-	return ""
 }
 
 // Invalidate drops what was derived from a storage key that another node changed.

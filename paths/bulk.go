@@ -148,7 +148,7 @@ func (m *mount) warnOfFilter(ctx context.Context, call *schema.Call, in bulkInpu
 func (m *mount) bulkOrder(ctx context.Context, in bulkInput) (order revoke.Order, err error) {
 	order.Filter = revoke.Filter{Role: in.Role, Owner: in.Owner, Profile: in.Profile, Key: in.Key}
 	if in.Issuer != "" {
-		i, err := m.engine.Issuers.Get(ctx, in.Issuer)
+		i, err := m.engine.Issuers.Published(ctx, in.Issuer)
 		if err != nil {
 			return order, missingIssuer(in.Issuer, err)
 		}

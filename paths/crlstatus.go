@@ -10,8 +10,8 @@ import (
 
 // publication says when a CRL shows what became of a certificate.
 type publication struct {
-	CRLStatus string `json:"crl_status,omitempty" doc:"published: the newest CRL or delta CRL lists it. pending: the next one will. disabled: CRLs have no entries (disable of config/crl)."`
-	CRLNumber int64  `json:"crl_number,omitempty" doc:"published: the number of that CRL; pending: that of the one which will show it, or less."`
+	CRLStatus string `json:"crl_status,omitempty" doc:"published: the newest CRL or delta CRL lists it. pending: the next one will. disabled: CRLs have no entries (disable of config/crl). none: no issuer of the CA may sign CRLs."`
+	CRLNumber string `json:"crl_number,omitempty" doc:"Number of that CRL, decimal. If crl_status is pending, the CRL that lists it has this number or a higher one."`
 	CRLDue    string `json:"crl_due,omitempty" doc:"When the CRL that lists it is due, RFC 3339, if crl_status is pending. A compromised key is listed at once. Otherwise it is rebuild_delay after the last CRL, or with enable_delta, delta_rebuild_interval after the last delta CRL."`
 }
 
@@ -26,12 +26,15 @@ func (m *mount) publishes(ctx context.Context, call *schema.Call, issuerID strin
 	case err != nil: // what was done is done
 		call.Warn("It is not known which CRL of issuer %s lists the certificate: %s", issuerID, schema.Outward(err))
 		return publication{}
-	case shows.Number == 0:
+	case shows.Unsigned:
+		call.Warn("No CRL will show it: the CA has no issuer that may sign CRLs. Allow usage crl-signing for issuer %s, or import the key of the CA.", issuerID)
+		return publication{CRLStatus: "none"}
+	case shows.Number.IsZero():
 		return publication{CRLStatus: "disabled"}
 	case shows.Due.IsZero():
-		return publication{CRLStatus: "published", CRLNumber: shows.Number}
+		return publication{CRLStatus: "published", CRLNumber: shows.Number.String()}
 	}
-	return publication{CRLStatus: "pending", CRLNumber: shows.Number, CRLDue: rfc3339(shows.Due)}
+	return publication{CRLStatus: "pending", CRLNumber: shows.Number.String(), CRLDue: rfc3339(shows.Due)}
 }
 
 // publishesRow is publishes for a row, unless no list of this mount is to show it.

@@ -43,7 +43,7 @@ type chunkInput struct {
 	Issuer string `json:"issuer_ref" in:"path" kind:"ref" doc:"Id or name of the issuer."`
 	Kind   string `json:"kind" in:"path" max:"16" doc:"complete, delta, or a shard such as 8-3."`
 	// Texts, because the framework itself converts numbers in paths, in words of its own.
-	Number string `json:"number" in:"path" max:"19" doc:"CRL number."`
+	Number string `json:"number" in:"path" max:"19" doc:"Number of the edition, from the manifest."`
 	Chunk  string `json:"chunk" in:"path" max:"6" doc:"Which piece, from 0."`
 }
 
@@ -96,7 +96,7 @@ func (m *mount) readCRLChunk(ctx context.Context, _ *schema.Call, in chunkInput)
 	if err != nil {
 		return feed.Chunk{}, fault.Field("chunk", "must be the number of a piece")
 	}
-	i, err := m.engine.Issuers.Get(ctx, in.Issuer)
+	i, err := m.engine.Issuers.Published(ctx, in.Issuer)
 	if err != nil {
 		return feed.Chunk{}, err
 	}

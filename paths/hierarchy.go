@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"maps"
+	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
 
@@ -282,7 +284,15 @@ func (m *mount) importCA(ctx context.Context, call *schema.Call, request issuer.
 		return importAnswer{}, err
 	}
 	warn(call, result.Warnings)
-	m.publish(ctx, call, result.ImportedIssuers)
+	published := slices.Collect(maps.Keys(result.Mapping))
+	if keys := slices.Concat(result.ImportedKeys, result.ExistingKeys); len(keys) > 0 { // they may be those of earlier issuers
+		for _, i := range m.engine.Issuers.Loaded() {
+			if slices.Contains(keys, i.KeyID()) && !slices.Contains(published, i.ID()) {
+				published = append(published, i.ID())
+			}
+		}
+	}
+	m.publish(ctx, call, published)
 	return importAnswer{
 		ImportedIssuers: result.ImportedIssuers, ImportedKeys: result.ImportedKeys,
 		ExistingIssuers: result.ExistingIssuers, ExistingKeys: result.ExistingKeys, Mapping: result.Mapping,

@@ -1,6 +1,7 @@
 package paths
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/x509"
@@ -18,9 +19,18 @@ import (
 )
 
 const issuerHelp = `
-An issuer is a CA certificate with or without its key. Its state is pending while its
-CSR waits for a certificate, active when it issues, retiring when it signs only CRLs and
-OCSP responses, then retired. A revoked issuer cannot become active again.
+An issuer is one certificate of a CA, with or without the CA's key. A CA is a subject
+and a key: certificates that renew it with the same key, or cross-sign it, are further
+issuers of the same CA, and share its CRL, its OCSP responses and its revocations.
+
+An issuer is pending while its request is signed elsewhere, and active when the
+certificate is imported. A retiring issuer issues nothing and signs CRLs and OCSP
+responses; it is retired when all certificates of its CA have expired. Both can be
+activated again. A revoked issuer stays revoked.
+
+Deleting the last issuer of a CA is refused while certificates of the CA live. Example:
+
+  vault write -f pki/issuer/old/retire
 `
 
 const (
@@ -51,6 +61,7 @@ type issuerRow struct {
 // usage is one text there.
 type issuerAnswer struct {
 	ID                  string   `json:"issuer_id" doc:"Id of the issuer."`
+	CA                  string   `json:"ca_id" doc:"Id of the CA that the issuer is a certificate of: the same for all with its subject and key. Empty while pending."`
 	Name                string   `json:"issuer_name" doc:"Name of the issuer."`
 	State               string   `json:"state" doc:"pending, active, retiring, retired, revoked or external."`
 	KeyID               string   `json:"key_id" doc:"Id of its key, empty if the mount does not have the key."`
@@ -94,7 +105,7 @@ func (m *mount) issuerPaths() []*framework.Path {
 			schema.Read("Read an issuer.", m.readIssuer),
 			schema.Write("Replace the settings of an issuer; without issuer_name its name stays.", m.writeIssuer),
 			schema.Patch("Change some settings of an issuer.", m.patchIssuer),
-			schema.Delete("Delete an issuer. Its key is kept.", m.deleteIssuer)),
+			schema.Delete("Delete an issuer. Its key stays, and so do its CRL and OCSP while certificates live.", m.deleteIssuer)),
 		schema.Path(named+"/json", "Read the certificate of an issuer.", issuerHelp,
 			schema.Read("Read the certificate of an issuer with its chain.", m.readIssuerJSON)),
 		schema.Path(named+"/der", "Fetch the certificate of an issuer in DER.", issuerHelp,
@@ -103,10 +114,10 @@ func (m *mount) issuerPaths() []*framework.Path {
 			schema.Read("Fetch the certificate in PEM.", m.readIssuerPEM)),
 		schema.Path(named+"/revoke", "Revoke an issuer permanently.", issuerHelp,
 			schema.Write("Revoke an issuer.", m.revokeIssuer)),
-		schema.Path(named+"/activate", "Make a retiring issuer active.", issuerHelp,
-			schema.Write("Move a retiring issuer back to active.", m.activateIssuer)),
-		schema.Path(named+"/retire", "Retire an issuer.", issuerHelp,
-			schema.Write("Move an active issuer to retiring, a retiring one to retired.", m.retireIssuer)),
+		schema.Path(named+"/activate", "Let a retiring or retired issuer issue again.", issuerHelp,
+			schema.Write("Move a retiring or retired issuer back to active.", m.activateIssuer)),
+		schema.Path(named+"/retire", "Stop an issuer from issuing.", issuerHelp,
+			schema.Write("Move an issuer to retiring or, when no certificate of its CA lives, to retired.", m.retireIssuer)),
 	}
 }
 
@@ -214,18 +225,28 @@ func (m *mount) patchIssuer(ctx context.Context, call *schema.Call, in issuerInp
 	return answerIssuer(i), nil
 }
 
-func (m *mount) deleteIssuer(ctx context.Context, call *schema.Call, in issuerRef) (schema.None, error) {
-	wasDefault, warning, err := m.engine.DeleteIssuer(ctx, in.Ref)
+// deleteInput names the issuer to delete.
+type deleteInput struct {
+	issuerRef
+	Force bool `json:"force" doc:"Whether to delete the last issuer of a CA although certificates of the CA live. Nothing is issued any more. The CRL and OCSP go on while the key is in the mount."`
+}
+
+func (m *mount) deleteIssuer(ctx context.Context, call *schema.Call, in deleteInput) (schema.None, error) {
+	done, err := m.engine.DeleteIssuer(ctx, in.Ref, issuer.DeleteOptions{Force: in.Force})
 	if fault.Is(err, fault.NotFound) {
 		return schema.None{}, nil
 	}
-	if warning != "" {
-		call.Warn("%s", warning)
+	if err != nil {
+		return schema.None{}, err
 	}
-	if wasDefault {
+	if done.Kept {
+		call.Warn("%d certificates of the CA have not expired, the last until %s. Until then the certificate, the CRL and OCSP of issuer %s answer at the URLs in these certificates; they need its key. Import the certificate again to have the issuer back.",
+			done.Live.Count, rfc3339(done.Live.Until), done.ID)
+	}
+	if done.WasDefault {
 		call.Warn("The default issuer is deleted. Requests without an issuer fail until config/issuers names another one.")
 	}
-	return schema.None{}, err
+	return schema.None{}, nil
 }
 
 func (m *mount) readIssuerJSON(ctx context.Context, _ *schema.Call, in issuerRef) (publicIssuer, error) {
@@ -254,12 +275,10 @@ func (m *mount) readIssuerPEM(ctx context.Context, _ *schema.Call, in issuerRef)
 	return schema.Raw{ContentType: pemType, Body: []byte(cert.CertificatePEM(i.Certificate().Raw))}, nil
 }
 
-// published finds an issuer that has a certificate.
+// published finds an issuer for those who follow a URL in a certificate, see
+// issuer.Set.Published.
 func (m *mount) published(ctx context.Context, ref string) (*issuer.Issuer, error) {
-	i, err := m.engine.Issuers.Get(ctx, ref)
-	if err == nil && i.Certificate() == nil {
-		err = fault.New(fault.NotFound, "issuer %s has no certificate yet", ref)
-	}
+	i, err := m.engine.Issuers.Published(ctx, ref)
 	return i, missingIssuer(ref, err)
 }
 
@@ -287,7 +306,11 @@ func (m *mount) revokeIssuer(ctx context.Context, call *schema.Call, in issuerRe
 	}
 	warn(call, warnings)
 	answer := revokedIssuer{issuerAnswer: answerIssuer(revoked)}
-	if row, found, err := m.engine.Ledger.Row(revoked.Serial()); err == nil && found && row.Issuer != revoked.ID() {
+	record, err := m.engine.Ledger.Get(ctx, revoked.Serial())
+	if err != nil || !bytes.Equal(record.DER, revoked.Certificate().Raw) {
+		return answer, nil // another CA has signed it
+	}
+	if row, found, err := m.engine.Ledger.Row(revoked.Serial()); err == nil && found {
 		answer.publication = m.publishesRow(ctx, call, row)
 	}
 	return answer, nil
@@ -301,8 +324,14 @@ func (m *mount) activateIssuer(ctx context.Context, _ *schema.Call, in issuerRef
 	return answerIssuer(i), nil
 }
 
-func (m *mount) retireIssuer(ctx context.Context, _ *schema.Call, in issuerRef) (issuerAnswer, error) {
-	i, err := m.engine.Issuers.Retire(ctx, in.Ref)
+// retireInput names the issuer to retire, and the state that it gets.
+type retireInput struct {
+	issuerRef
+	State string `json:"state" enum:"retiring|retired" default:"retiring" doc:"The state that the issuer gets. retiring: it signs CRLs and OCSP responses only. retired: the same, for the record, when no certificate of its CA lives."`
+}
+
+func (m *mount) retireIssuer(ctx context.Context, _ *schema.Call, in retireInput) (issuerAnswer, error) {
+	i, err := m.engine.Issuers.Retire(ctx, in.Ref, issuer.State(in.State))
 	if err != nil {
 		return issuerAnswer{}, err
 	}
@@ -312,7 +341,7 @@ func (m *mount) retireIssuer(ctx context.Context, _ *schema.Call, in issuerRef) 
 func answerIssuer(i *issuer.Issuer) issuerAnswer {
 	settings := i.Settings()
 	answer := issuerAnswer{
-		ID: i.ID(), Name: i.Name(), State: string(i.State()), KeyID: i.KeyID(), Serial: i.Serial().String(),
+		ID: i.ID(), CA: i.CA(), Name: i.Name(), State: string(i.State()), KeyID: i.KeyID(), Serial: i.Serial().String(),
 		Chain:        answerForm{}.renderAll(i.Chain()),
 		ManualChain:  settings.ManualChain,
 		LeafNotAfter: settings.LeafNotAfter,

@@ -46,10 +46,12 @@ func TestTerraformRootCert(t *testing.T) {
 		served := m.Read(t, issuer+"/pem", nil).Expect(http.StatusOK)
 		require.True(t, root.Equal(parsePEM(t, string(served.Body))))
 		require.True(t, root.Equal(parsePEM(t, string(m.Read(t, "ca/pem", nil).Expect(http.StatusOK).Body))))
-		m.Delete(t, issuer).OK()
-		for _, path := range []string{issuer, issuer + "/pem", issuer + "/json", issuer + "/der", issuer + "/crl"} {
-			gone := m.Read(t, path, nil).Expect(http.StatusInternalServerError)
-			require.Equal(t, "unable to find PKI issuer for reference: "+made.Text("issuer_id"), gone.Errors[0], path)
+		m.Delete(t, issuer).Expect(http.StatusConflict) // the certificate lives
+		m.DeleteWith(t, issuer, map[string]any{"force": true}).OK()
+		gone := m.Read(t, issuer, nil).Expect(http.StatusInternalServerError)
+		require.Equal(t, "unable to find PKI issuer for reference: "+made.Text("issuer_id"), gone.Errors[0])
+		for _, path := range []string{"/pem", "/json", "/der", "/crl"} {
+			m.Read(t, issuer+path, nil).Expect(http.StatusOK) // what the certificate points to
 		}
 	})
 }

@@ -201,7 +201,9 @@ func TestFsckAnswersWhatItFinds(t *testing.T) {
 	})
 }
 
-func TestDeletingAnIssuerRemovesItsCRL(t *testing.T) {
+// What is deleted is hidden at once. Its CRL goes later: a request that began before the
+// deletion may still record a certificate.
+func TestDeletingAnIssuerHidesIt(t *testing.T) {
 	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
 		withRoot(t, m)
 		names := func() []string {
@@ -211,8 +213,14 @@ func TestDeletingAnIssuerRemovesItsCRL(t *testing.T) {
 		}
 		m.Read(t, "crl/rotate", nil).Expect(http.StatusOK)
 		require.Len(t, names(), 1)
+		id := m.Read(t, "issuer/root", nil).Expect(http.StatusOK).Text("issuer_id")
 		m.Delete(t, "issuer/root").OK()
-		require.Empty(t, names())
+		m.Read(t, "issuer/root", nil).Expect(http.StatusInternalServerError)
+		m.Read(t, "issuer/"+id, nil).Expect(http.StatusInternalServerError)
+		m.List(t, "issuers", nil).Expect(http.StatusNotFound) // it was the only one
+		m.Read(t, "issuer/"+id+"/crl/der", nil).Expect(http.StatusOK)
 		m.Delete(t, "issuer/root").OK()
+		m.Delete(t, "issuer/"+id).OK()
+		m.Write(t, "root/generate/internal", map[string]any{"common_name": "Other", "issuer_name": "root"}).Expect(http.StatusOK)
 	})
 }

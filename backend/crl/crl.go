@@ -1,5 +1,5 @@
-// Package crl promises a certificate revocation list per issuer that is whole, in
-// order and never goes backwards: a streamed encoder, chunked storage under an
+// Package crl promises a certificate revocation list per CA, a name and a key whatever
+// certificates it has, that is whole, in order and never goes backwards: a streamed encoder, chunked storage under an
 // increasing number, and a head that names the newest. A reader sees the old list
 // or the new one, never a mix, wherever a rebuild was cut short.
 package crl
@@ -37,6 +37,10 @@ type List struct {
 	// OnlyCACerts and OnlyUserCerts add a critical IssuingDistributionPoint; at
 	// most one of them may be set (RFC 5280 section 5.2.5).
 	OnlyCACerts, OnlyUserCerts bool
+	// AnyKeyID leaves authorityKeyIdentifier out: the certificates of the CA have several
+	// subjectKeyIdentifiers, and OpenSSL passes over a list that names another one than
+	// the certificate that it has. RFC 5280 section 5.2.1 wants the extension.
+	AnyKeyID bool
 	// Points are the URLs of the distribution point whose certificates alone are
 	// covered: a shard. They make a critical IssuingDistributionPoint.
 	Points []string
@@ -48,23 +52,33 @@ type List struct {
 	Freshest []string
 }
 
-// Source tells the room which issuers publish CRLs and lets it sign.
+// Source tells the room which CAs publish CRLs and lets it sign. An issuer is a
+// certificate of a CA; lists, their numbers and their places belong to the CA. Callers of
+// this room may name a CA by any of its issuers.
 type Source interface {
+	// CA returns the id of the CA that an issuer is a certificate of. The id of a CA, and
+	// one that is not known, is returned as it is.
+	CA(ctx context.Context, issuer string) (string, error)
+	// Issuers returns the ids under which the ledger has the certificates of a CA; none
+	// for a CA that is not known.
+	Issuers(ctx context.Context, ca string) ([]string, error)
 	// Authority returns the CA whose CRL is to be signed; usage crl-signing checked.
-	Authority(ctx context.Context, issuer string) (*sign.Authority, error)
-	// Publishers returns the ids of all issuers that sign CRLs.
+	Authority(ctx context.Context, ca string) (*sign.Authority, error)
+	// Publishers returns the ids of all CAs that sign CRLs.
 	Publishers(ctx context.Context) ([]string, error)
-	// Points returns where the certificates of an issuer say that its lists are.
-	Points(ctx context.Context, issuer string) (Points, error)
+	// Points returns where the certificates of a CA say that its lists are.
+	Points(ctx context.Context, ca string) (Points, error)
 	// Retention returns how long after their end revoked certificates of a profile
 	// stay on the list, from the name@version that they were issued under.
 	Retention(ctx context.Context, profile string) (time.Duration, error)
 }
 
-// Points are the URLs that certificates name now.
+// Points are the URLs that certificates of a CA name now.
 type Points struct {
 	CRL   []string // {{crl_shard}} in them is not replaced
 	Delta []string // freshestCRL
+	// AnyKeyID says that the certificates of the CA have several subjectKeyIdentifiers.
+	AnyKeyID bool
 }
 
 // Config says what a Service works on. A nil Log discards.
@@ -76,7 +90,7 @@ type Config struct {
 	Now    func() time.Time
 }
 
-// Head describes the newest CRL of an issuer. The zero Head stands for none, see
+// Head describes the newest CRL of a CA. The zero Head stands for none, see
 // Service.Forget.
 type Head struct {
 	// Number counts the editions of a list for storage and edges. It is the CRL number

@@ -38,13 +38,17 @@ func base(held []Earlier) (oldest Earlier, found bool) {
 // revoked since, whether or not it has ended, and as removeFromCRL what was on hold and
 // is not any more. A certificate that was suspended and resumed between the two is listed
 // too, as that section allows.
-func (t *task) delta(since Earlier) (*draft, error) {
+func (t *task) delta(ctx context.Context, since Earlier) (*draft, error) {
 	d := t.draft()
 	d.list.Base = cert.CRLNumberFrom(since.Number)
 	// A relying party asks again at nextUpdate: the next delta is there by then.
 	d.list.NextUpdate = d.list.ThisUpdate.Add(min(2*t.rules.interval, t.rules.expiry))
 	d.head.Through = t.config.Ledger.Sequence()
-	rows, err := t.config.Ledger.Rows("")
+	issuers, err := t.config.Source.Issuers(ctx, t.issuer)
+	if err != nil {
+		return nil, fmt.Errorf("finding the issuers of CA %s: %w", t.issuer, err)
+	}
+	rows, err := t.config.Ledger.IssuedBy(issuers...)
 	if err != nil {
 		return nil, fmt.Errorf("reading certificates of issuer %s: %w", t.issuer, err)
 	}
@@ -52,7 +56,7 @@ func (t *task) delta(since Earlier) (*draft, error) {
 	var entries []Entry
 	for row := range rows {
 		switch {
-		case row.Issuer != t.issuer || row.Sequence <= since.Through || row.Serial == own:
+		case row.Sequence <= since.Through || row.Serial == own:
 		case !row.RevokedAt.IsZero():
 			entries = append(entries, entryOf(&row))
 		case !row.Resumed.IsZero():
@@ -82,7 +86,7 @@ func (t *task) both(ctx context.Context, last *Head) (complete, delta *draft, er
 		if complete, err = t.complete(ctx, last); err != nil {
 			return nil, nil, err
 		}
-		if delta, err = t.delta(since); err != nil {
+		if delta, err = t.delta(ctx, since); err != nil {
 			return nil, nil, err
 		}
 		if t.config.Ledger.Sequence() == before {
@@ -118,7 +122,7 @@ func (s *Service) rebuildDelta(ctx context.Context, p *publication) (Head, error
 	if !found {
 		return s.rebuildComplete(ctx, complete) // the newest has ended
 	}
-	d, err := t.delta(since)
+	d, err := t.delta(ctx, since)
 	if err != nil {
 		return Head{}, err
 	}

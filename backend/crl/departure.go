@@ -20,6 +20,10 @@ type Departure struct {
 // that are made later count in the next. It costs no storage operation once the heads
 // were read.
 func (s *Service) Departure(ctx context.Context, issuer string) (*Departure, error) {
+	issuer, err := s.ca(ctx, issuer)
+	if err != nil {
+		return nil, err
+	}
 	r, err := s.rules(ctx)
 	if err != nil {
 		return nil, err

@@ -65,6 +65,7 @@ type draft struct {
 func (t *task) draft() *draft {
 	d := &draft{entries: func(func(Entry) bool) {}}
 	d.list.ThisUpdate, d.list.NextUpdate = t.rules.life(t.now)
+	d.list.AnyKeyID = t.points.AnyKeyID
 	return d
 }
 
@@ -76,7 +77,10 @@ func (t *task) revoked() (rows iter.Seq[ledger.Row], through uint64, err error) 
 		return func(func(ledger.Row) bool) {}, 0, nil
 	}
 	through = t.config.Ledger.Sequence() // before the rows: they have it and perhaps more
-	rows, err = t.config.Ledger.Revoked(t.issuer)
+	issuers, err := t.config.Source.Issuers(t.stop, t.issuer)
+	if err == nil {
+		rows, err = t.config.Ledger.Revoked(issuers...)
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("reading revoked certificates of issuer %s: %w", t.issuer, err)
 	}

@@ -199,7 +199,10 @@ func (l List) extensions(issuer *x509.Certificate) ([]byte, error) {
 		b.AddASN1(asn1.Tag(0).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes(keyID) })
 	})
 	number.AddASN1BigInt(l.Number.Big())
-	all := appendExtension(nil, "\x55\x1d\x23", aki.BytesOrPanic())
+	var all []byte
+	if !l.AnyKeyID {
+		all = appendExtension(nil, "\x55\x1d\x23", aki.BytesOrPanic())
+	}
 	all = appendExtension(all, "\x55\x1d\x14", number.BytesOrPanic())
 	switch {
 	case l.OnlyUserCerts:

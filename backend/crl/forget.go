@@ -6,9 +6,12 @@ import (
 	"slices"
 )
 
-// Stored returns the ids of the issuers of which storage holds a list, those that are
-// gone included.
+// Stored returns the ids of the CAs of which storage holds a list, those that are gone
+// included.
 func (s *Service) Stored(ctx context.Context) ([]string, error) {
+	if err := s.upgraded(ctx); err != nil {
+		return nil, err
+	}
 	names, err := s.heads.Names(ctx)
 	if err != nil {
 		return nil, err
@@ -25,13 +28,16 @@ func (s *Service) Stored(ctx context.Context) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// noCRL is a number that no CRL has.
+// noCRL is a number that no edition has.
 const noCRL = 0
 
-// Forget removes every list of an issuer that Source does not know any more. It waits
+// Forget removes every list of a CA that Source does not know any more. It waits
 // for rebuilds that are under way. If we crash before it ends, Stored still leads to the
 // issuer, and calling Forget again ends what was begun.
 func (s *Service) Forget(ctx context.Context, issuer string) error {
+	if err := s.upgraded(ctx); err != nil {
+		return err
+	}
 	list, err := s.places.of(ctx, issuer)
 	if err != nil {
 		return err

@@ -21,6 +21,10 @@ type Named struct {
 // shards by count and index. Lists that are not made yet are left out. It costs no
 // storage operation once the heads were read.
 func (s *Service) Heads(ctx context.Context, issuer string) ([]Named, error) {
+	issuer, err := s.ca(ctx, issuer)
+	if err != nil {
+		return nil, err
+	}
 	r, err := s.rules(ctx)
 	if err != nil {
 		return nil, err
@@ -86,6 +90,10 @@ func (s *Service) head(ctx context.Context, issuer string, kind Kind) (*Head, er
 // Newest returns the head of the newest complete CRL of an issuer of the mount, without
 // its body: from memory, else with one Get. The zero Head when there is none yet.
 func (s *Service) Newest(ctx context.Context, issuer string) (Head, error) {
+	issuer, err := s.ca(ctx, issuer)
+	if err != nil {
+		return Head{}, err
+	}
 	head, err := s.head(ctx, issuer, Complete)
 	if err != nil || head == nil {
 		return Head{}, err
@@ -97,6 +105,10 @@ func (s *Service) Newest(ctx context.Context, issuer string) (Head, error) {
 // from 0, and whether it is the last one. NotFound unless the list with that number is
 // the newest: then Heads tells of a newer one.
 func (s *Service) Chunk(ctx context.Context, issuer string, kind Kind, number int64, index int) (chunk []byte, last bool, err error) {
+	issuer, err = s.ca(ctx, issuer)
+	if err != nil {
+		return nil, false, err
+	}
 	published, err := s.publishes(ctx, issuer, kind)
 	if err != nil {
 		return nil, false, err

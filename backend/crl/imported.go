@@ -65,6 +65,10 @@ func (s *Service) Import(ctx context.Context, issuer string, ca *x509.Certificat
 	if err != nil {
 		return Head{}, err
 	}
+	issuer, err = s.ca(ctx, issuer)
+	if err != nil {
+		return Head{}, err
+	}
 	p := s.publication(issuer, Complete)
 	select {
 	case p.turn <- struct{}{}:

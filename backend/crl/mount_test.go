@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -26,6 +27,8 @@ type issuers struct {
 	byID  map[string]ca
 	err   error               // what Authority answers instead
 	asked func(issuer string) // called by Authority
+
+	members map[string][]string // issuers by CA, not changed; a CA that is not here has itself
 
 	points crl.Points
 	kept   map[string]time.Duration // by profile
@@ -140,6 +143,12 @@ func (m *mount) restart(store *kvtest.Store) *crl.Service {
 // add records n certificates of the issuer "root"; revoke may revoke them.
 func (m *mount) add(t testing.TB, n int, revoke *ledger.Revocation) []cert.Serial {
 	t.Helper()
+	return m.addFor(t, "root", n, revoke)
+}
+
+// addFor is add for any issuer.
+func (m *mount) addFor(t testing.TB, issuer string, n int, revoke *ledger.Revocation) []cert.Serial {
+	t.Helper()
 	var serials []cert.Serial
 	var leaf []byte // made once: thousands of signatures would be all that the test does
 	var first cert.Serial
@@ -152,7 +161,7 @@ func (m *mount) add(t testing.TB, n int, revoke *ledger.Revocation) []cert.Seria
 				leaf, first = m.leaf(t, serial), serial
 			}
 			der := bytes.Replace(leaf, []byte(first), []byte(serial), 1)
-			require.NoError(t, page.Add(ledger.Record{Serial: serial, DER: der, Issuer: "root", IssuedAt: m.now(), Revocation: revoke}))
+			require.NoError(t, page.Add(ledger.Record{Serial: serial, DER: der, Issuer: issuer, IssuedAt: m.now(), Revocation: revoke}))
 			serials = append(serials, serial)
 		}
 		require.NoError(t, m.ledger.Commit(t.Context(), page))
@@ -211,4 +220,22 @@ func serials(list *x509.RevocationList) []cert.Serial {
 		all = append(all, cert.SerialOf(entry.SerialNumber))
 	}
 	return all
+}
+
+// CA implements crl.Source: an issuer is a CA of its own unless members says otherwise.
+func (s *issuers) CA(_ context.Context, issuer string) (string, error) {
+	for ca, members := range s.members {
+		if slices.Contains(members, issuer) {
+			return ca, nil
+		}
+	}
+	return issuer, nil
+}
+
+// Issuers implements crl.Source.
+func (s *issuers) Issuers(_ context.Context, ca string) ([]string, error) {
+	if members := s.members[ca]; members != nil {
+		return members, nil
+	}
+	return []string{ca}, nil
 }

@@ -237,6 +237,10 @@ func (s *Service) Place(ctx context.Context, issuer string, serial cert.Serial, 
 	if !slices.ContainsFunc(urls, isTemplate) {
 		return urls, nil
 	}
+	issuer, err := s.ca(ctx, issuer)
+	if err != nil {
+		return nil, err
+	}
 	r, err := s.rules(ctx)
 	if err != nil {
 		return nil, err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -22,6 +21,10 @@ const rebuildsAtOnce = 8
 // head of the complete one. Callers that arrive while one is being made share the one
 // after it. The rebuild goes on when the caller's context ends.
 func (s *Service) Rebuild(ctx context.Context, issuer string) (Head, error) {
+	issuer, err := s.ca(ctx, issuer)
+	if err != nil {
+		return Head{}, err
+	}
 	head, err := s.make(ctx, s.publication(issuer, Complete))
 	if err != nil {
 		return Head{}, err
@@ -67,6 +70,9 @@ func (s *Service) RebuildAll(ctx context.Context) error {
 
 // each calls work for every issuer that publishes and joins the errors.
 func (s *Service) each(ctx context.Context, work func(issuer string) error) error {
+	if err := s.upgraded(ctx); err != nil {
+		return err
+	}
 	issuers, err := s.config.Source.Publishers(ctx)
 	if err != nil {
 		return fmt.Errorf("listing issuers that publish CRLs: %w", err)
@@ -147,6 +153,9 @@ func (s *Service) rebuildComplete(ctx context.Context, p *publication) (Head, er
 	if err != nil {
 		return Head{}, err
 	}
+	if err := t.carry(ctx, before.head); err != nil {
+		return Head{}, err
+	}
 	list, changes, err := t.both(ctx, before.head)
 	if err != nil {
 		return Head{}, err
@@ -206,7 +215,7 @@ func (t *task) publish(ctx context.Context, p *publication, d *draft, before pas
 	}
 	p.offer(next)
 	// Numbers cross from the plugin to Vault's log as float64: 1.8e+09 says nothing.
-	t.config.Log.Info("CRL rebuilt", "issuer", p.issuer, "kind", p.kind, "number", strconv.FormatInt(number, 10),
+	t.config.Log.Info("CRL rebuilt", "issuer", p.issuer, "kind", p.kind, "number", d.list.Number.String(),
 		"entries", next.head.Entries, "octets", next.head.Size, "next_update", next.head.NextUpdate)
 	if err := t.retire(ctx, p, before, number); err != nil {
 		t.config.Log.Warn("octets of an older CRL are left in storage until the next rebuild", "issuer", p.issuer, "kind", p.kind, "error", err)

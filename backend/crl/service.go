@@ -42,6 +42,7 @@ type Service struct {
 	memory
 	places  *places
 	watched watched
+	upgrade upgrade
 }
 
 // memory is what a Service knows of its lists.
@@ -178,6 +179,10 @@ func (s *Service) Get(ctx context.Context, issuer string) ([]byte, Head, error) 
 // List returns the newest CRL of a kind in DER with no signing: from memory, else from
 // storage. A nil body when the issuer has none. The caller must not change it.
 func (s *Service) List(ctx context.Context, issuer string, kind Kind) ([]byte, Head, error) {
+	issuer, err := s.ca(ctx, issuer)
+	if err != nil {
+		return nil, Head{}, err
+	}
 	published, err := s.publishes(ctx, issuer, kind)
 	if err != nil || !published {
 		return nil, Head{}, err
@@ -250,6 +255,11 @@ func (s *Service) load(ctx context.Context, issuer string, kind Kind) (e *editio
 // background. It never blocks. A note that a crash loses is found again by the first
 // Tick after the start.
 func (s *Service) Revoked(issuer string, reason cert.Reason) {
+	issuer, err := s.ca(s.stop, issuer)
+	if err != nil {
+		s.config.Log.Warn("finding the CA of a revocation failed: the next renewal of CRLs shows it", "issuer", issuer, "error", err)
+		return
+	}
 	first := Complete
 	if r := s.current.Load(); r != nil && r.deltas() && !urgent(reason) {
 		first = Delta
@@ -271,7 +281,8 @@ func (s *Service) Revoked(issuer string, reason cert.Reason) {
 // LastError returns why the last rebuild of an issuer's CRLs failed, nil when none did:
 // for health.
 func (s *Service) LastError(issuer string) error {
-	var failures []error
+	issuer, err := s.ca(s.stop, issuer)
+	failures := []error{err}
 	for _, kind := range []Kind{Complete, Delta, allShards} {
 		if p := s.find(issuer, kind); p != nil {
 			failures = append(failures, p.failure())

@@ -2,6 +2,8 @@ package crl
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
@@ -10,8 +12,10 @@ import (
 // Shows says which list tells what became of a certificate.
 type Shows struct {
 	// Number is that of the list; while it is not made, the least that it can have. 0:
-	// no list will tell, see Settings.Disable.
-	Number int64
+	// no list will tell, see Settings.Disable and Unsigned.
+	Number cert.CRLNumber
+	// Unsigned says that no list will be made: the CA has no issuer that may sign CRLs.
+	Unsigned bool
 	// Due is when the list is made; zero: it is there.
 	Due time.Time
 }
@@ -20,9 +24,20 @@ type Shows struct {
 // the newest complete list, or the newest delta, or the one of them that is made next.
 // It decides as Revoked does, and costs no storage operation once the heads were read.
 func (s *Service) Shows(ctx context.Context, issuer string, serial cert.Serial, reason cert.Reason) (Shows, error) {
+	issuer, err := s.ca(ctx, issuer)
+	if err != nil {
+		return Shows{}, err
+	}
 	r, err := s.rules(ctx)
 	if err != nil || r.settings.Disable {
 		return Shows{}, err
+	}
+	publishers, err := s.config.Source.Publishers(ctx)
+	if err != nil {
+		return Shows{}, fmt.Errorf("listing CAs that publish CRLs: %w", err)
+	}
+	if !slices.Contains(publishers, issuer) {
+		return Shows{Unsigned: true}, nil
 	}
 	row, found, err := s.config.Ledger.Row(serial)
 	found = found && err == nil // until the ledger is loaded no list can be told to have it
@@ -36,7 +51,7 @@ func (s *Service) Shows(ctx context.Context, issuer string, serial cert.Serial, 
 		}
 	}
 	now := s.config.Now()
-	least := now.Unix() // numbers follow the clock, so that one restored from a backup does not repeat
+	least := cert.CRLNumberFrom(now.Unix()) // numbers follow the clock, so that one restored from a backup does not repeat
 	for _, kind := range kinds {
 		head, err := s.head(ctx, issuer, kind)
 		if err != nil {
@@ -46,9 +61,9 @@ func (s *Service) Shows(ctx context.Context, issuer string, serial cert.Serial, 
 			continue
 		}
 		if found && row.Sequence <= head.Through && head.Through <= reached {
-			return Shows{Number: head.Number}, nil
+			return Shows{Number: head.CRLNumber()}, nil
 		}
-		least = max(least, head.Number+1) // a delta shares the numbers of the complete list
+		least = least.Max(head.CRLNumber().Next()) // a delta shares the numbers of the complete list
 	}
 	due := now
 	if p := s.find(issuer, next); p != nil && !urgent(reason) {

@@ -42,19 +42,19 @@ func TestShows_TheListThatIsMade(t *testing.T) {
 				told := m.shows(t, late, cert.Superseded)
 				require.Equal(t, first.ThisUpdate.Add(10*time.Minute).Add(map[crl.Kind]time.Duration{crl.Delta: 2 * time.Minute}[kind]), told.Due.UTC().Truncate(time.Second))
 				_, before := m.get(t, m.Service, kind)
-				require.Greater(t, told.Number, before.Number, "not yet")
+				require.Greater(t, told.Number.Big().Int64(), before.Number, "not yet")
 				pass(told.Due.Sub(m.now()))
 				_, head := m.get(t, m.Service, kind)
 				require.Equal(t, told.Due.UTC().Truncate(time.Second), head.ThisUpdate)
-				require.GreaterOrEqual(t, head.Number, told.Number)
-				require.Equal(t, crl.Shows{Number: head.Number}, m.shows(t, late, cert.Superseded))
+				require.GreaterOrEqual(t, head.Number, told.Number.Big().Int64())
+				require.Equal(t, crl.Shows{Number: cert.CRLNumberFrom(head.Number)}, m.shows(t, late, cert.Superseded))
 
 				compromised := m.add(t, 1, &ledger.Revocation{At: m.now(), Reason: cert.KeyCompromise})[0]
 				require.Equal(t, m.now(), m.shows(t, compromised, cert.KeyCompromise).Due, "at once")
 				m.Revoked("root", cert.KeyCompromise)
 				pass(0)
 				_, head = m.get(t, m.Service, crl.Complete)
-				require.Equal(t, crl.Shows{Number: head.Number}, m.shows(t, compromised, cert.KeyCompromise))
+				require.Equal(t, crl.Shows{Number: cert.CRLNumberFrom(head.Number)}, m.shows(t, compromised, cert.KeyCompromise))
 			})
 		})
 	}
@@ -64,16 +64,16 @@ func TestShows_NothingThatIsNotSo(t *testing.T) {
 	now := &clock{now: noon}
 	m := newMount(t, now.Now)
 	leaf := m.add(t, 1, &ledger.Revocation{At: noon, Reason: cert.Superseded})[0]
-	require.Equal(t, crl.Shows{Number: noon.Unix(), Due: noon}, m.shows(t, leaf, cert.Superseded), "there is no list yet")
+	require.Equal(t, crl.Shows{Number: cert.CRLNumberFrom(noon.Unix()), Due: noon}, m.shows(t, leaf, cert.Superseded), "there is no list yet")
 	head := m.rebuild(t)
-	require.Equal(t, crl.Shows{Number: head.Number}, m.shows(t, leaf, cert.Superseded))
+	require.Equal(t, crl.Shows{Number: cert.CRLNumberFrom(head.Number)}, m.shows(t, leaf, cert.Superseded))
 
 	loading := ledger.New(ledger.Config{Store: kvtest.New(), Now: now.Now})
 	starting := crl.New(crl.Config{Store: m.store, Ledger: loading, Source: m.source, Now: now.Now})
 	defer starting.Close()
 	told, err := starting.Shows(t.Context(), "root", leaf, cert.Superseded)
 	require.NoError(t, err)
-	require.Equal(t, crl.Shows{Number: head.Number + 1, Due: noon}, told, "while the ledger loads")
+	require.Equal(t, crl.Shows{Number: cert.CRLNumberFrom(head.Number + 1), Due: noon}, told, "while the ledger loads")
 
 	m.configure(t, func(s *crl.Settings) { s.Disable = true })
 	require.Zero(t, m.shows(t, leaf, cert.Superseded), "no list tells of anything")

@@ -110,7 +110,11 @@ func (s *Service) behind(ctx context.Context, p *publication, r *rules, head Hea
 			return false, fmt.Errorf("finding the CA of issuer %s: %w", p.issuer, err)
 		}
 		reached := s.config.Ledger.Sequence() // see task.ahead
-		rows, err := s.config.Ledger.Revoked(p.issuer)
+		issuers, err := s.config.Source.Issuers(ctx, p.issuer)
+		if err != nil {
+			return false, fmt.Errorf("finding the issuers of CA %s: %w", p.issuer, err)
+		}
+		rows, err := s.config.Ledger.Revoked(issuers...)
 		if err != nil {
 			return false, fmt.Errorf("reading revoked certificates of issuer %s: %w", p.issuer, err)
 		}

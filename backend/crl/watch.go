@@ -28,6 +28,9 @@ func (s *Service) watchToo(issuer string) {
 // life is over, and once when it has ended. It costs no storage operation but the first
 // time.
 func (s *Service) watch(ctx context.Context) error {
+	if err := s.upgraded(ctx); err != nil {
+		return err
+	}
 	issuers, err := s.importedIssuers(ctx)
 	if err != nil {
 		return err
@@ -95,6 +98,10 @@ func (s *Service) importedIssuers(ctx context.Context) ([]string, error) {
 // its life, one that is made here when half of the time that was left at its renewal is
 // over.
 func (s *Service) Alarm(ctx context.Context, issuer string) (string, error) {
+	issuer, err := s.ca(ctx, issuer)
+	if err != nil {
+		return "", err
+	}
 	head, err := s.head(ctx, issuer, Complete)
 	if err != nil || head == nil {
 		return "", err

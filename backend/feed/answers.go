@@ -38,6 +38,8 @@ type Repository struct {
 type Issuer struct {
 	ID          string   `json:"id" doc:"Id of the issuer."`
 	Name        string   `json:"name" doc:"Name of the issuer, may be empty."`
+	CA          string   `json:"ca_id" doc:"Id of the CA that the issuer is a certificate of: its CRLs and what became of its certificates are the same for all issuers of the CA."`
+	Deleted     bool     `json:"deleted" doc:"Whether the issuer was deleted while certificates of its CA live: it is served where certificates point to it, and not shown."`
 	Certificate string   `json:"certificate" doc:"The certificate in PEM."`
 	Chain       []string `json:"chain" doc:"The certificates of its parent CAs in PEM, up to the root if it is known."`
 	CRLSigning  bool     `json:"crl_signing" doc:"Whether the mount signs its CRLs."`

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"vault-plugin-secrets-enterprise-pki/backend/catalog"
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
@@ -169,11 +170,7 @@ func (s *Subordinate) remembered() (name string, version int, err error) {
 // Delegate certifies a responder key with the issuer's own key under the preset
 // ocsp-responder (RFC 6960 section 4.2.2.2). A responder may have its key certified
 // again.
-func (s *Service) Delegate(ctx context.Context, issuerID string, pub crypto.PublicKey, validity time.Duration, who role.Identity) (*x509.Certificate, error) {
-	parent, err := s.Issuers.Get(ctx, issuerID)
-	if err != nil {
-		return nil, err
-	}
+func (s *Service) Delegate(ctx context.Context, parent *issuer.Issuer, pub crypto.PublicKey, validity time.Duration, who role.Identity) (*x509.Certificate, error) {
 	if _, err := s.admit(ctx, "csr", pub, profile.KindOCSP); err != nil {
 		return nil, err
 	}
@@ -182,12 +179,25 @@ func (s *Service) Delegate(ctx context.Context, issuerID string, pub crypto.Publ
 	if err != nil {
 		return nil, err
 	}
-	subject := pkix.Name{CommonName: "OCSP responder of " + parent.Certificate().Subject.CommonName}
-	if len(subject.CommonName) > 64 { // ub-common-name, RFC 5280 appendix A.1
-		subject.CommonName = subject.CommonName[:64]
-	}
+	subject := pkix.Name{CommonName: responderName(parent.Certificate().Subject.CommonName)}
 	signed, _, err := s.signUnder(ctx, parent, compiled, profile.Ask{Subject: subject, PublicKey: pub, TTL: validity, EngineKey: true}, who)
 	return signed, err
+}
+
+// maxCommonName is ub-common-name in characters (RFC 5280 appendix A.1).
+const maxCommonName = 64
+
+// responderName returns the common name of the responder of a CA. Nobody compares it, so
+// a long one is cut; a CA's name never keeps it from having a responder.
+func responderName(ca string) string {
+	printable := strings.Map(func(r rune) rune {
+		if r != unicode.ReplacementChar && unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, ca)
+	name := []rune("OCSP responder of " + printable)
+	return strings.TrimSpace(string(name[:min(len(name), maxCommonName)]))
 }
 
 // signUnder signs a certificate that no role governs: a subordinate CA or a

@@ -12,6 +12,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/issue"
+	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
@@ -48,7 +49,9 @@ var askers = map[string]func(t *testing.T, m *mount, key crypto.Signer) error{
 		return err
 	},
 	"delegate": func(t *testing.T, m *mount, key crypto.Signer) error {
-		_, err := m.issue.Delegate(t.Context(), "default", key.Public(), time.Hour, role.Identity{})
+		parent, err := m.issuers.Get(t.Context(), issuer.DefaultRef)
+		require.NoError(t, err)
+		_, err = m.issue.Delegate(t.Context(), parent, key.Public(), time.Hour, role.Identity{})
 		return err
 	},
 }

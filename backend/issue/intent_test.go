@@ -94,7 +94,9 @@ func TestCrash1_IntentIsOnRecordBeforeACAKeyIsUsed(t *testing.T) {
 			return err
 		},
 		"responder": func(t *testing.T, m *mount) error {
-			_, err := m.issue.Delegate(t.Context(), "root", newKey(t).Public(), 24*time.Hour, role.Identity{})
+			parent, err := m.issuers.Get(t.Context(), "root")
+			require.NoError(t, err)
+			_, err = m.issue.Delegate(t.Context(), parent, newKey(t).Public(), 24*time.Hour, role.Identity{})
 			return err
 		},
 	} {

@@ -263,7 +263,7 @@ func TestIssuerMustBeAbleAndWilling(t *testing.T) {
 	require.NoError(t, err)
 	_, err = m.issue.Sign(ctx, request(t, "a.example.com"), role.Identity{})
 	require.NoError(t, err)
-	_, err = m.issuers.Retire(ctx, root.ID())
+	_, err = m.issuers.Retire(ctx, root.ID(), issuer.Retiring)
 	require.NoError(t, err)
 	asked := request(t, "a.example.com")
 	asked.Issuer = root.ID()

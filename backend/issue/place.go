@@ -42,7 +42,7 @@ func (s *Service) place(ctx context.Context, template *x509.Certificate, i *issu
 		named[places.CRL] = same(template.CRLDistributionPoints, points) // the crl package knows those of shards
 		template.CRLDistributionPoints = points
 	}
-	if err := s.Places.Note(ctx, cert.AuthorityID(i.Certificate()), named, until); err != nil {
+	if err := s.Places.Note(ctx, i.CA(), named, until); err != nil {
 		return fmt.Errorf("noting the URLs of issuer %s: %w", i.ID(), err)
 	}
 	return nil

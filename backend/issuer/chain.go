@@ -83,6 +83,9 @@ func (n *snapshot) manualChain(start *Issuer) []*Issuer {
 func (i *Issuer) Parent() *Issuer {
 	var best *Issuer
 	for _, candidate := range i.parents {
+		if candidate.State() == Deleted && i.State() != Deleted {
+			continue
+		}
 		if best == nil || i.prefers(candidate, best) {
 			best = candidate
 		}

@@ -16,12 +16,20 @@ import (
 func (s *Set) DeleteKey(ctx context.Context, keyID string) (pending []string, err error) {
 	err = s.change(ctx, func(snap *snapshot) error {
 		for _, i := range snap.ordered {
-			if i.KeyID() == keyID && i.State() != Pending {
+			if i.KeyID() == keyID && i.State() != Pending && i.State() != Deleted {
 				return fault.FieldOf(fault.Conflict, "key_ref", "is the key of issuer %s (%s), which signs CRLs and OCSP responses with it; delete the issuer first", i.ID(), i.State())
 			}
 		}
 		for _, i := range snap.ordered {
 			if i.KeyID() != keyID {
+				continue
+			}
+			if i.State() == Deleted { // its CA signs no CRL and no OCSP response any more
+				released := i.record
+				released.KeyID = ""
+				if err := s.records.Put(ctx, i.ID(), &released); err != nil {
+					return fmt.Errorf("taking the key from deleted issuer %s: %w", i.ID(), err)
+				}
 				continue
 			}
 			if err := s.records.Delete(ctx, i.ID()); err != nil {

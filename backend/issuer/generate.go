@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"slices"
 	"strings"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
@@ -154,8 +155,16 @@ func (n *snapshot) checkName(target *Issuer, name string) error {
 		return err
 	}
 	for _, other := range n.ordered {
-		if other != target && (strings.EqualFold(other.Name(), name) || strings.EqualFold(other.ID(), name)) {
+		if other == target {
+			continue
+		}
+		taken := other.State() != Deleted && strings.EqualFold(other.Name(), name)
+		if taken || strings.EqualFold(other.ID(), name) || strings.EqualFold(other.ca, name) || slices.Contains(other.FormerIDs, name) {
 			return fault.Field("issuer_name", "%q is taken by another issuer", name)
+		}
+		// Whoever follows a URL in a certificate must not reach another CA.
+		if had := append([]string{other.Name()}, other.FormerNames...); slices.Contains(had, name) && (target == nil || target.ca != other.ca) {
+			return fault.Field("issuer_name", "%q was the name of issuer %s of another CA, whose certificates may carry URLs with that name: choose another", name, other.ID())
 		}
 	}
 	return nil
@@ -169,10 +178,11 @@ func (s *Set) AddRoot(ctx context.Context, name, keyID string, root *x509.Certif
 		Settings: DefaultSettings(), CreatedAt: s.Now().Unix(),
 	}
 	r.Settings.Name = name
-	err := s.change(ctx, func(snap *snapshot) error {
+	err := s.change(ctx, func(snap *snapshot) (err error) {
 		if err := snap.checkName(nil, name); err != nil {
 			return err
 		}
+		r.CA = snap.authorityOf(root)
 		if err := s.records.Put(ctx, r.ID, r); err != nil {
 			return err
 		}

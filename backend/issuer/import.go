@@ -98,7 +98,14 @@ func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Cert
 		return err
 	}
 	for _, known := range snap.ordered {
-		if known.cert != nil && known.cert.Equal(c) {
+		switch {
+		case known.cert == nil || !known.cert.Equal(c):
+		case known.State() == Deleted:
+			if err := s.admit(ctx, snap, "certificate", known.key); err != nil {
+				return fmt.Errorf("importing %q: %w", c.Subject.String(), err)
+			}
+			return s.planReturn(ctx, p, known)
+		default:
 			return s.planKnown(ctx, snap, p, known)
 		}
 	}
@@ -114,6 +121,7 @@ func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Cert
 	if err := s.admit(ctx, snap, "certificate", fingerprint); err != nil {
 		return fmt.Errorf("importing %q: %w", c.Subject.String(), err)
 	}
+	ca := snap.authorityOf(c)
 	key, err := s.Ring.FindPublic(ctx, c.PublicKey)
 	if err != nil {
 		return err
@@ -126,12 +134,12 @@ func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Cert
 	}
 	if pending := snap.pendingFor(key); pending != nil && !p.has(pending.ID()) {
 		active := pending.record
-		active.State, active.Certificate = Active, c.Raw
+		active.State, active.Certificate, active.CA = Active, c.Raw, ca
 		active.Settings.Usage = UsageFor(c, active.Settings.Usage)
 		p.add(&active, c)
 		return nil
 	}
-	r := &record{ID: newID(), State: External, Certificate: c.Raw, Profile: requested, Settings: DefaultSettings(), CreatedAt: s.Now().Unix()}
+	r := &record{ID: newID(), State: External, Certificate: c.Raw, Profile: requested, Settings: DefaultSettings(), CreatedAt: s.Now().Unix(), CA: ca}
 	if key != nil {
 		r.State, r.KeyID = Active, key.ID
 	}

@@ -27,10 +27,13 @@ const (
 	Retired  State = "retired"
 	Revoked  State = "revoked"
 	External State = "external"
+	// Deleted is an issuer that an operator deleted while relying parties still ask about
+	// certificates of its CA: it is not listed, issues nothing, and its CRL and OCSP go on.
+	Deleted State = "deleted"
 )
 
 // States lists every state once.
-func States() []State { return []State{Pending, Active, Retiring, Retired, Revoked, External} }
+func States() []State { return []State{Pending, Active, Retiring, Retired, Revoked, External, Deleted} }
 
 // Usage is what an operator lets an issuer do.
 type Usage string
@@ -47,14 +50,16 @@ const (
 func Usages() []Usage { return []Usage{ReadOnly, Issuing, CRLSigning, OCSPSigning} }
 
 // allowed says which usages a state leaves. A revoked issuer keeps its CRL going,
-// because relying parties still ask about what it signed; it never issues again.
+// because relying parties still ask about what it signed; it never issues again. So does
+// a retired one: certificates of it may live, where an earlier release let it retire.
 var allowed = map[State][]Usage{
 	Pending:  {},
 	Active:   {ReadOnly, Issuing, CRLSigning, OCSPSigning},
 	Retiring: {ReadOnly, CRLSigning, OCSPSigning},
-	Retired:  {ReadOnly},
+	Retired:  {ReadOnly, CRLSigning, OCSPSigning},
 	Revoked:  {ReadOnly, CRLSigning, OCSPSigning},
 	External: {ReadOnly},
+	Deleted:  {ReadOnly, CRLSigning, OCSPSigning},
 }
 
 // The values of Settings.Publish. One that is empty was stored by an earlier release and
@@ -102,12 +107,21 @@ type record struct {
 	RevokedAt   int64    `json:"revoked_at,omitempty"`  // seconds since 1970
 	Settings    Settings `json:"settings"`
 	CreatedAt   int64    `json:"created_at"`
+	// CA is the identifier of the CA, see Issuer.CA; "" in records of earlier releases.
+	CA string `json:"ca,omitempty"`
+	// FormerNames are names that the issuer had: URLs in certificates may carry them.
+	FormerNames []string `json:"former_names,omitempty"`
+	// FormerIDs are ids under which the ledger has certificates of the issuer: those of
+	// issuers of the same CA that an earlier release forgot.
+	FormerIDs []string `json:"former_ids,omitempty"`
+	DeletedAt int64    `json:"deleted_at,omitempty"` // seconds since 1970
 }
 
 // Issuer is an immutable view of one issuer, with its chain.
 type Issuer struct {
 	record
 	cert    *x509.Certificate
+	ca      string           // see CA
 	key     cert.Fingerprint // of its public key, pending or not
 	ended   string           // id of the revoked issuer that has the same key, or ""
 	node    *node            // nil while pending
@@ -172,6 +186,9 @@ func (i *Issuer) WithinChain() sign.Check { return i.within }
 // May reports whether state and settings let the issuer be used so. The key of a
 // revoked issuer issues no more under any certificate (ca-4).
 func (i *Issuer) May(use Usage) bool {
+	if i.KeyID() == "" && use != ReadOnly {
+		return false
+	}
 	return slices.Contains(i.record.Settings.Usage, string(use)) && slices.Contains(allowed[i.record.State], use) &&
 		(use != Issuing || i.ended == "") && (use != CRLSigning || signsCRLs(i.cert))
 }

@@ -28,12 +28,18 @@ func (s *Set) relate(snap *snapshot, p *plan, certs []*x509.Certificate) *relati
 	for _, n := range snap.lineage.nodes {
 		all = append(all, n.cert)
 	}
-	for i := range p.records {
+	place := make([]int, len(p.records)) // in all
+	for i, record := range p.records {
+		if back := snap.byID[record.ID]; back != nil && back.node != nil { // deleted, and returns
+			place[i] = slices.Index(snap.lineage.nodes, back.node)
+			continue
+		}
+		place[i] = len(all)
 		all = append(all, p.added[i])
 	}
 	r := &relations{lineage: newLineage(all, &s.proofs), snap: snap, plan: p, fresh: map[*node]*record{}}
 	for i, record := range p.records {
-		r.fresh[r.nodes[len(snap.lineage.nodes)+i]] = record
+		r.fresh[r.nodes[place[i]]] = record
 	}
 	for _, n := range r.nodes {
 		if slices.ContainsFunc(certs, n.cert.Equal) {

@@ -30,6 +30,9 @@ type Config struct {
 	// CheckPast refuses a key that must not become a CA's for what is on record of its
 	// certificates; nil refuses none. It must not call the set.
 	CheckPast func(ctx context.Context, key cert.Fingerprint) error
+	// Live tells what lives of the certificates that issuers, given by id, have signed.
+	// Unavailable while that is not known. Nil: none do.
+	Live func(ctx context.Context, issuers []string) (Live, error)
 }
 
 // Set is the issuers of one mount. Reads come from an immutable snapshot and touch
@@ -50,15 +53,16 @@ type Set struct {
 
 // snapshot is all that reads need, never changed after it is published.
 type snapshot struct {
-	byID     map[string]*Issuer
-	byName   map[string]*Issuer
-	ordered  []*Issuer                   // by creation, then id
-	lineage  *lineage                    // of those with a certificate, in the same order
-	keys     map[cert.Fingerprint]string // public key -> id of an issuer, pending ones included
-	ended    map[cert.Fingerprint]string // public key of a revoked issuer -> its id
-	defaults Defaults
-	urls     URLs
-	cluster  Cluster
+	byID        map[string]*Issuer          // deleted ones included, as in ordered
+	byName      map[string]*Issuer          // without deleted ones
+	authorities                             // see ca.go
+	lineage     *lineage                    // of those with a certificate, in the same order
+	ordered     []*Issuer                   // by creation, then id
+	keys        map[cert.Fingerprint]string // public key -> id of an issuer, pending ones included
+	ended       map[cert.Fingerprint]string // public key of a revoked issuer -> its id
+	defaults    Defaults
+	urls        URLs
+	cluster     Cluster
 }
 
 // New returns a set that has touched no storage.
@@ -81,7 +85,7 @@ func (s *Set) Load(ctx context.Context) error {
 
 // load is Load for a caller that holds mu.
 func (s *Set) load(ctx context.Context) error {
-	next := &snapshot{byID: map[string]*Issuer{}, byName: map[string]*Issuer{}}
+	next := &snapshot{byID: map[string]*Issuer{}, byName: map[string]*Issuer{}, authorities: authorities{formerIDs: map[string]*Issuer{}}}
 	records, err := s.records.All(ctx)
 	if err != nil {
 		return fmt.Errorf("loading issuers: %w", err)
@@ -98,6 +102,7 @@ func (s *Set) load(ctx context.Context) error {
 	}
 	next.index()
 	next.link(&s.proofs)
+	next.groupByCA()
 	s.snap.Store(next)
 	return nil
 }
@@ -129,7 +134,10 @@ func viewOf(r *record) (*Issuer, error) {
 
 func (n *snapshot) add(view *Issuer) {
 	n.byID[view.ID()] = view
-	if view.Name() != "" {
+	for _, id := range view.FormerIDs {
+		n.formerIDs[id] = view
+	}
+	if view.Name() != "" && view.State() != Deleted {
 		n.byName[view.Name()] = view
 	}
 	n.ordered = append(n.ordered, view)
@@ -200,7 +208,7 @@ func (n *snapshot) get(ref string) (*Issuer, error) {
 		}
 		ref = n.defaults.Default
 	}
-	if view, ok := n.byID[ref]; ok {
+	if view, ok := n.byID[ref]; ok && view.State() != Deleted {
 		return view, nil
 	}
 	if view, ok := n.byName[ref]; ok && !isID(ref) { // an earlier release took such names
@@ -215,6 +223,12 @@ func (n *snapshot) get(ref string) (*Issuer, error) {
 
 // List returns the issuers that have a certificate, oldest first.
 func (s *Set) List(ctx context.Context) ([]*Issuer, error) {
+	all, err := s.All(ctx)
+	return slices.DeleteFunc(all, func(i *Issuer) bool { return i.State() == Deleted }), err
+}
+
+// All is List with the deleted ones, whose certificates relying parties still need.
+func (s *Set) All(ctx context.Context) ([]*Issuer, error) {
 	snap, err := s.current(ctx)
 	if err != nil {
 		return nil, err
@@ -231,8 +245,8 @@ func (s *Set) Pending(ctx context.Context) ([]*Issuer, error) {
 	return slices.DeleteFunc(slices.Clone(snap.ordered), func(i *Issuer) bool { return i.State() != Pending }), nil
 }
 
-// Loaded returns the issuers that have a certificate as far as they are in memory,
-// for callers that must not touch storage. Nil, not empty, when they are not loaded.
+// Loaded returns the issuers that have a certificate, deleted ones included, as far as
+// they are in memory, for callers that must not touch storage. Nil, not empty, when they are not loaded.
 func (s *Set) Loaded() []*Issuer {
 	snap := s.snap.Load()
 	if snap == nil {

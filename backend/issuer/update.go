@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
@@ -42,6 +40,9 @@ func (s *Set) Amend(ctx context.Context, ref string, change func(*Settings) erro
 			return err
 		}
 		if err := snap.checkSettings(target, &next.Settings); err != nil {
+			return err
+		}
+		if err := s.keepName(ctx, snap, target, &next); err != nil {
 			return err
 		}
 		return s.records.Put(ctx, id, &next)
@@ -125,145 +126,4 @@ func ParseAlgorithm(text string) (x509.SignatureAlgorithm, error) {
 		names = append(names, algorithm.String())
 	}
 	return 0, fault.Field("revocation_signature_algorithm", "%q must be %s", text, fault.List(names))
-}
-
-// Delete removes an issuer; its key stays. It returns whether the default issuer is
-// gone with it. A revoked one stays until its certificate ends: deleted, it could be
-// imported as if nothing had happened (ca-4), and nobody would make its CRL.
-func (s *Set) Delete(ctx context.Context, ref string) (wasDefault bool, err error) {
-	err = s.change(ctx, func(snap *snapshot) error {
-		target, err := snap.get(ref)
-		if err != nil {
-			return err
-		}
-		if target.State() == Revoked && s.Now().Before(target.cert.NotAfter) {
-			return fault.New(fault.Conflict, "issuer %s was revoked and stays until its certificate ends at %s",
-				target.ID(), target.cert.NotAfter.UTC().Format(time.RFC3339))
-		}
-		if snap.defaults.Default == target.ID() {
-			wasDefault = true
-			if err := s.defaults.Put(ctx, single, &Defaults{FollowsLatest: snap.defaults.FollowsLatest}); err != nil {
-				return err
-			}
-		}
-		return s.records.Delete(ctx, target.ID())
-	})
-	return wasDefault, err
-}
-
-// Revoke ends an issuer and every other one that has its key: a CA is revoked as
-// compromised, and what is compromised is the key. They never issue again and are no
-// longer the default. Relying parties learn it from the CRLs of the CAs above. The
-// issuer that was named comes first.
-//
-// If we crash in between, some of them are not called revoked, and issue no more all
-// the same (Issuer.May): the same call does the rest.
-func (s *Set) Revoke(ctx context.Context, ref string) ([]*Issuer, error) {
-	var ids []string
-	err := s.change(ctx, func(snap *snapshot) error {
-		target, err := snap.get(ref)
-		if err != nil {
-			return err
-		}
-		ids = []string{target.ID()}
-		if err := s.end(ctx, snap, target); err != nil {
-			return err
-		}
-		for _, twin := range snap.ordered {
-			if twin == target || twin.key != target.key || twin.KeyID() == "" || twin.cert == nil {
-				continue
-			}
-			ids = append(ids, twin.ID())
-			if err := s.end(ctx, snap, twin); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("moving issuer %s to %s: %w", ref, Revoked, err)
-	}
-	ended := make([]*Issuer, 0, len(ids))
-	for _, id := range ids {
-		i, err := s.Get(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		ended = append(ended, i)
-	}
-	return ended, nil
-}
-
-// end writes that one issuer is revoked.
-func (s *Set) end(ctx context.Context, snap *snapshot, target *Issuer) error {
-	if target.State() == Revoked {
-		return nil
-	}
-	next := target.record
-	next.RevokedAt = s.Now().Unix()
-	next.Settings.Usage = slices.DeleteFunc(slices.Clone(next.Settings.Usage), func(u string) bool { return u == string(Issuing) })
-	return s.transit(ctx, snap, target, &next, Revoked)
-}
-
-// transitions says which states may follow which by an operator's word.
-var transitions = map[State][]State{
-	Active:   {Retiring, Revoked},
-	Retiring: {Active, Retired, Revoked},
-	Retired:  {Revoked},
-}
-
-// Retire moves an active issuer to retiring (no new certificates), and a retiring
-// one to retired.
-func (s *Set) Retire(ctx context.Context, ref string) (*Issuer, error) {
-	target, err := s.Get(ctx, ref)
-	if err != nil {
-		return nil, err
-	}
-	if target.State() == Retiring {
-		return s.move(ctx, target.ID(), Retired)
-	}
-	return s.move(ctx, target.ID(), Retiring)
-}
-
-// Activate moves a retiring issuer back to active.
-func (s *Set) Activate(ctx context.Context, ref string) (*Issuer, error) {
-	return s.move(ctx, ref, Active)
-}
-
-// transit writes the next record of an issuer in another state. What is not active is
-// not the default.
-func (s *Set) transit(ctx context.Context, snap *snapshot, target *Issuer, next *record, to State) error {
-	if !slices.Contains(transitions[target.State()], to) {
-		return fault.New(fault.Conflict, "issuer %s is %s and cannot become %s", target.ID(), target.State(), to)
-	}
-	if to == Active && target.ended != "" {
-		return fault.New(fault.Conflict, "issuer %s has the key of issuer %s, which was revoked, and cannot become %s", target.ID(), target.ended, to)
-	}
-	if to != Active && snap.defaults.Default == target.ID() {
-		if err := s.defaults.Put(ctx, single, &Defaults{FollowsLatest: snap.defaults.FollowsLatest}); err != nil {
-			return err
-		}
-	}
-	next.State = to
-	return s.records.Put(ctx, target.ID(), next)
-}
-
-func (s *Set) move(ctx context.Context, ref string, to State) (*Issuer, error) {
-	var id string
-	err := s.change(ctx, func(snap *snapshot) error {
-		target, err := snap.get(ref)
-		if err != nil {
-			return err
-		}
-		id = target.ID()
-		if target.State() == to {
-			return nil
-		}
-		next := target.record
-		return s.transit(ctx, snap, target, &next, to)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("moving issuer %s to %s: %w", ref, to, err)
-	}
-	return s.Get(ctx, id)
 }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"iter"
+	"slices"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 )
@@ -20,15 +21,31 @@ func (l *Ledger) RevokedRows(after cert.Serial) (iter.Seq[Row], error) {
 	return l.each(after, withoutRevoked, func(r *row) bool { return r.revokedAt != 0 })
 }
 
-// Revoked iterates over the revoked rows of an issuer in the order of serials, as
+// Revoked iterates over the revoked rows of some issuers in the order of serials, as
 // they are now: however often it is walked, it yields the same. It skips over
 // stretches without a revoked row. Unavailable until loaded.
-func (l *Ledger) Revoked(issuer string) (iter.Seq[Row], error) {
-	l.mu.Lock()
-	id, known := l.state.table.words.numbers[issuer]
-	l.mu.Unlock()
-	return l.each("", func(f *leaf) bool { return !known || withoutRevoked(f) },
-		func(r *row) bool { return r.revokedAt != 0 && r.issuer == id })
+func (l *Ledger) Revoked(issuers ...string) (iter.Seq[Row], error) {
+	by := l.words(issuers)
+	return l.each("", func(f *leaf) bool { return len(by) == 0 || withoutRevoked(f) },
+		func(r *row) bool { return r.revokedAt != 0 && by.has(r.issuer) })
+}
+
+// wordSet is some words by their numbers; they are few.
+type wordSet []uint32
+
+func (w wordSet) has(number uint32) bool { return slices.Contains(w, number) }
+
+// words returns the numbers of the issuers that any row names.
+func (l *Ledger) words(issuers []string) wordSet {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	var numbers wordSet
+	for _, issuer := range issuers {
+		if number, known := l.state.table.words.numbers[issuer]; known {
+			numbers = append(numbers, number)
+		}
+	}
+	return numbers
 }
 
 func withoutRevoked(f *leaf) bool { return f.revoked == 0 }

@@ -39,7 +39,8 @@ type delegate struct {
 	certificate *x509.Certificate
 	signer      *Signer
 	record      record
-	unsaved     bool // storage does not hold it yet; of Prepare alone
+	unsaved     bool   // storage does not hold it yet; of Prepare alone
+	former      string // the issuer under whose id an earlier release stored it, or ""
 }
 
 // usable reports whether relying parties accept the responder's certificate now.
@@ -163,7 +164,12 @@ func (r *Responder) Prepare(ctx context.Context) error {
 	group.SetLimit(preparesAtOnce)
 	var mu sync.Mutex // guards failures
 	var failures []error
+	prepared := map[string]bool{}
 	for _, issuer := range issuers {
+		if prepared[issuer.ID] {
+			continue // another certificate of the same CA
+		}
+		prepared[issuer.ID] = true
 		group.Go(func() error {
 			err := r.prepare(ctx, issuer, chosen)
 			r.mu.Lock()
@@ -300,39 +306,6 @@ func (r *Responder) revoked(d *delegate) bool {
 	return err == nil && found && !row.RevokedAt.IsZero()
 }
 
-// load reads the stored responder of an issuer; nil when there is none that can be
-// used.
-func (r *Responder) load(ctx context.Context, id string, ca *x509.Certificate) (*delegate, error) {
-	stored, err := r.records.Get(ctx, id)
-	if err != nil || stored == nil {
-		return nil, err
-	}
-	d, err := stored.open(ca)
-	if err != nil {
-		r.config.Log.Warn("stored OCSP responder cannot be used and is replaced", "issuer", id, "error", err)
-		return nil, nil
-	}
-	return d, nil
-}
-
-// open returns the responder that a record describes.
-func (s *record) open(ca *x509.Certificate) (*delegate, error) {
-	certificate, err := x509.ParseCertificate(s.Certificate)
-	if err != nil {
-		return nil, fmt.Errorf("reading responder certificate: %w", err)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(s.Key)
-	if err != nil {
-		// The cause could quote key material.
-		return nil, fault.New(fault.Internal, "reading responder key: malformed PKCS#8")
-	}
-	signer, ok := key.(crypto.Signer)
-	if !ok {
-		return nil, fault.New(fault.Internal, "reading responder key: a %T cannot sign", key)
-	}
-	return newDelegate(certificate, ca, signer)
-}
-
 // rekey makes a new key, has it certified, uses it, and stores it. before, which
 // may be nil, answers until relying parties accept the successor; after that the
 // answers it has signed stay valid, since they carry its certificate.
@@ -377,5 +350,10 @@ func (r *Responder) save(ctx context.Context, id string, d *delegate) error {
 	// In place, since a copy would be another signer to the cache. Nobody but Prepare
 	// looks at unsaved, and one Prepare runs at a time.
 	d.unsaved = false
-	return nil
+	if d.former == "" {
+		return nil
+	}
+	// A crash here leaves the same responder under two names, and the next start does
+	// not look at the former one.
+	return r.records.Delete(ctx, d.former)
 }

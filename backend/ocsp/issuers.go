@@ -68,7 +68,9 @@ func newTable(source []Issuer) (t *table, failed []string) {
 			if t.found[id] == nil {
 				t.found[id] = &authority{}
 			}
-			t.found[id].issuers = append(t.found[id].issuers, issuer.ID)
+			if !slices.Contains(t.found[id].issuers, issuer.ID) {
+				t.found[id].issuers = append(t.found[id].issuers, issuer.ID)
+			}
 		}
 	}
 	return t, failed

@@ -30,15 +30,23 @@ const (
 type Source interface {
 	Issuers
 	// Delegate signs a responder certificate (profile ocsp-responder) for the public
-	// key with the issuer's own key, and records it in the ledger before returning.
-	Delegate(ctx context.Context, issuer string, pub crypto.PublicKey, validity time.Duration) (*x509.Certificate, error)
-	// Direct returns the issuer itself as one that signs; usage ocsp-signing checked.
-	Direct(ctx context.Context, issuer string) (*sign.Authority, error)
+	// key with the CA's own key, and records it in the ledger before returning.
+	Delegate(ctx context.Context, ca string, pub crypto.PublicKey, validity time.Duration) (*x509.Certificate, error)
+	// Direct returns the CA itself as one that signs; usage ocsp-signing checked.
+	Direct(ctx context.Context, ca string) (*sign.Authority, error)
+	// Belongs reports whether an issuer that the ledger names is a certificate of a CA.
+	// It touches no storage. Unavailable while issuers are not known.
+	Belongs(issuer, ca string) (bool, error)
+	// Former returns the ids of the issuers of a CA, under which an earlier release kept
+	// its responders.
+	Former(ctx context.Context, ca string) ([]string, error)
 }
 
-// Issuer is one CA that may be asked about; see Issuers. Usage ocsp-signing checked.
+// Issuer is one certificate of a CA that may be asked about; see Issuers. A CA has
+// several when it was renewed or cross-signed: they have one ID, and the first is the one
+// in whose name responders are certified. Usage ocsp-signing checked.
 type Issuer struct {
-	ID  string
+	ID  string // of the CA
 	DER []byte
 }
 

@@ -46,7 +46,7 @@ func New(config Config) *Responder {
 		failures:  map[string]error{},
 	}
 	r.answerer = NewAnswerer(AnswererConfig{
-		Issuers: config.Source, States: issued{config.Ledger}, Signers: r, Log: config.Log, Now: config.Now,
+		Issuers: config.Source, States: issued{config.Ledger, config.Source}, Signers: r, Log: config.Log, Now: config.Now,
 	})
 	return r
 }
@@ -64,12 +64,19 @@ func (r *Responder) Answer(request []byte) (response []byte, maxAge time.Duratio
 }
 
 // issued shows the rows of a ledger as States.
-type issued struct{ *ledger.Ledger }
+type issued struct {
+	*ledger.Ledger
+
+	source Source
+}
 
 // State implements States. It fails until the ledger is loaded (rev-3).
-func (i issued) State(issuer string, serial cert.Serial) (CertStatus, bool, error) {
+func (i issued) State(ca string, serial cert.Serial) (CertStatus, bool, error) {
 	row, found, err := i.Row(serial)
-	if err != nil || !found || row.Issuer != issuer {
+	if err != nil || !found {
+		return CertStatus{}, false, err
+	}
+	if belongs, err := i.source.Belongs(row.Issuer, ca); err != nil || !belongs {
 		return CertStatus{}, false, err
 	}
 	status := CertStatus{State: Good, Version: row.Sequence}

@@ -12,7 +12,7 @@ import (
 // Filter says which certificates a bulk revocation is about: those that meet every
 // field that is not empty. At least one is set.
 type Filter struct {
-	Issuer  string `json:"issuer,omitempty"` // id
+	Issuer  string `json:"issuer,omitempty"` // id of any issuer of the CA
 	Role    string `json:"role,omitempty"`
 	Owner   string `json:"owner,omitempty"`
 	Profile string `json:"profile,omitempty"` // name for all versions, or name@version
@@ -42,11 +42,11 @@ func (f *Filter) check() error {
 }
 
 // matcher returns what tells whether a row meets the filter, which was checked, as far
-// as rows tell: of a key they hold the first 64 bits.
-func (f *Filter) matcher() func(row *ledger.Row) bool {
+// as rows tell: of a key they hold the first 64 bits. An issuer means its CA.
+func (f *Filter) matcher(sameCA func(issuer, other string) bool) func(row *ledger.Row) bool {
 	key, _ := ParseKey(f.Key)
 	return func(row *ledger.Row) bool {
-		return (f.Issuer == "" || f.Issuer == row.Issuer) &&
+		return (f.Issuer == "" || f.Issuer == row.Issuer || sameCA(f.Issuer, row.Issuer)) &&
 			(f.Role == "" || f.Role == row.Role) &&
 			(f.Owner == "" || f.Owner == row.Owner) &&
 			(f.Profile == "" || f.Profile == row.Profile || f.Profile == profileName(row.Profile)) &&

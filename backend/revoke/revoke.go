@@ -25,14 +25,25 @@ type Config struct {
 	// Changed is told of each new revocation after it is durable, and of the end of a
 	// suspension, whose reason is removeFromCRL.
 	Changed func(issuer string, reason cert.Reason)
-	// IsIssuer reports whether a serial number is that of an issuer of the mount,
-	// which has a revocation of its own.
-	IsIssuer func(serial cert.Serial) bool
+	Issuers Issuers
 	// SignedBy returns the id of the issuer whose key in this mount signed a certificate.
 	SignedBy func(certificate *x509.Certificate) (issuer string, ours bool)
 	// Allows reports whether a profile, name@version, allows a reason.
 	Allows func(ctx context.Context, profile string, reason cert.Reason) (bool, error)
 	Now    func() time.Time
+}
+
+// Issuers knows the issuers that sign in the mount: they have a revocation of their own.
+type Issuers interface {
+	// HasCertificate reports whether a certificate, in DER, is that of such an issuer.
+	HasCertificate(der []byte) bool
+	// HasRow reports the same of what a row knows: who issued it, and its serial number.
+	HasRow(issuer string, serial cert.Serial) bool
+	// HasSerial reports whether such an issuer has the serial number, whoever issued it:
+	// another CA may have given it to another certificate.
+	HasSerial(serial cert.Serial) bool
+	// SameCA reports whether two issuers, given by id, are certificates of one CA.
+	SameCA(issuer, other string) bool
 }
 
 // Service revokes certificates of one mount.
@@ -159,9 +170,6 @@ func (s *Service) revoke(ctx context.Context, serial cert.Serial, request Reques
 	if err := request.check(now); err != nil {
 		return nil, err
 	}
-	if err := s.checkSerial(serial); err != nil {
-		return nil, err
-	}
 	var recorded *x509.Certificate
 	record, changed, err := s.config.Ledger.RevokeIf(ctx, serial, ledger.Revocation{
 		At: now, Reason: request.Reason, InvalidityAt: request.InvalidityAt, Comment: request.Comment,
@@ -172,10 +180,13 @@ func (s *Service) revoke(ctx context.Context, serial cert.Serial, request Reques
 		if err := proof(recorded); err != nil {
 			return err
 		}
+		if err := s.checkIssuer(record); err != nil {
+			return err
+		}
 		return s.checkReason(ctx, record, request.Reason)
 	})
 	if err != nil {
-		return nil, err
+		return nil, s.missing(serial, err)
 	}
 	if changed {
 		// Lists follow the reason on record: an earlier call may have stored it and lost
@@ -185,12 +196,25 @@ func (s *Service) revoke(ctx context.Context, serial cert.Serial, request Reques
 	return &Result{Record: record, Changed: changed, Expired: now.After(recorded.NotAfter)}, nil
 }
 
-// checkSerial refuses issuers of the mount.
-func (s *Service) checkSerial(serial cert.Serial) error {
-	if s.config.IsIssuer(serial) {
-		return fault.Field("serial_number", "%s is an issuer of this mount; revoke it with issuer/:ref/revoke", serial)
+// checkIssuer refuses issuers of the mount.
+func (s *Service) checkIssuer(record *ledger.Record) error {
+	if s.config.Issuers.HasCertificate(record.DER) {
+		return ownRevocation(record.Serial)
 	}
 	return nil
+}
+
+// missing is an error about a certificate that is not on record, of an issuer too: its
+// certificate was imported.
+func (s *Service) missing(serial cert.Serial, err error) error {
+	if fault.Is(err, fault.NotFound) && s.config.Issuers.HasSerial(serial) {
+		return ownRevocation(serial)
+	}
+	return err
+}
+
+func ownRevocation(serial cert.Serial) error {
+	return fault.Field("serial_number", "%s is an issuer of this mount; revoke it with issuer/:ref/revoke", serial)
 }
 
 // check refuses what no certificate can be revoked with.

@@ -72,7 +72,7 @@ func (m *mount) use(store kv.Store) {
 	m.ledger = ledger.New(ledger.Config{Store: store, Log: hclog.NewNullLogger(), Now: clock})
 	m.revoke = revoke.New(revoke.Config{
 		Ledger: m.ledger, Changed: func(_ string, reason cert.Reason) { m.changed = append(m.changed, reason) },
-		IsIssuer: func(serial cert.Serial) bool { return m.issuers[serial] }, Now: clock,
+		Issuers: signing(m.issuers), Now: clock,
 		SignedBy: func(c *x509.Certificate) (string, bool) {
 			return "issuer", c.Subject.CommonName != "forged.example.com"
 		},
@@ -294,3 +294,17 @@ func TestRev1_CertificateWithoutARecord(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, report.Findings)
 }
+
+// signing is revoke.Issuers by serial number.
+type signing map[cert.Serial]bool
+
+func (s signing) HasCertificate(der []byte) bool {
+	c, err := x509.ParseCertificate(der)
+	return err == nil && s[cert.SerialOf(c.SerialNumber)]
+}
+
+func (s signing) HasRow(_ string, serial cert.Serial) bool { return s[serial] }
+
+func (s signing) HasSerial(serial cert.Serial) bool { return s[serial] }
+
+func (s signing) SameCA(issuer, other string) bool { return issuer == other }

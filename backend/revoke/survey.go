@@ -40,7 +40,7 @@ func (b *Bulk) survey(ctx context.Context, order Order, now time.Time) (*plan, e
 	if err != nil {
 		return nil, err
 	}
-	p, meets := &plan{}, order.Filter.matcher()
+	p, meets := &plan{}, order.Filter.matcher(b.revoke.config.Issuers.SameCA)
 	verdicts, refused := map[string]bool{}, map[string]int{}
 	for row := range rows {
 		if !meets(&row) || !now.Before(row.NotAfter) {
@@ -81,8 +81,13 @@ func (b *Bulk) survey(ctx context.Context, order Order, now time.Time) (*plan, e
 // of its own, and an OCSP responder is replaced by the mount and says itself that it is
 // not to be checked (RFC 6960 section 4.2.2.2.1).
 func (b *Bulk) own(row *ledger.Row) bool {
-	responder := row.Role == "" && profileName(row.Profile) == responderProfile
-	return responder || b.revoke.config.IsIssuer(row.Serial)
+	return IsResponder(row) || b.revoke.config.Issuers.HasRow(row.Issuer, row.Serial)
+}
+
+// IsResponder reports whether a certificate is that of an OCSP responder of the mount or
+// of an edge.
+func IsResponder(row *ledger.Row) bool {
+	return row.Role == "" && profileName(row.Profile) == responderProfile
 }
 
 // responderProfile is the preset under which the mount certifies its responders.

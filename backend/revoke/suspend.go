@@ -15,9 +15,6 @@ import (
 // (certificateHold, RFC 5280 section 5.3.1), where its profile allows that in words.
 // Suspending it again changes nothing; Conflict when it is revoked for good.
 func (s *Service) Suspend(ctx context.Context, serial cert.Serial, comment string) (*Result, error) {
-	if err := s.checkSerial(serial); err != nil {
-		return nil, err
-	}
 	if len(comment) > ledger.MaxComment {
 		return nil, fault.Field("comment", "must be at most %d bytes", ledger.MaxComment)
 	}
@@ -25,6 +22,9 @@ func (s *Service) Suspend(ctx context.Context, serial cert.Serial, comment strin
 	record, changed, err := s.config.Ledger.RevokeIf(ctx, serial, ledger.Revocation{
 		At: now, Reason: cert.CertificateHold, Comment: comment,
 	}, func(record *ledger.Record) error {
+		if err := s.checkIssuer(record); err != nil {
+			return err
+		}
 		if record.Revocation.Final() {
 			return fault.New(fault.Conflict, "certificate %s is revoked (%s), which is for good", serial, record.Revocation.Reason)
 		}
@@ -38,7 +38,7 @@ func (s *Service) Suspend(ctx context.Context, serial cert.Serial, comment strin
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, s.missing(serial, err)
 	}
 	return s.held(record, changed, cert.CertificateHold, now)
 }
@@ -47,13 +47,10 @@ func (s *Service) Suspend(ctx context.Context, serial cert.Serial, comment strin
 // CRL does not list it. Resuming it again changes nothing; Conflict when it is not
 // suspended.
 func (s *Service) Resume(ctx context.Context, serial cert.Serial) (*Result, error) {
-	if err := s.checkSerial(serial); err != nil {
-		return nil, err
-	}
 	now := s.config.Now()
-	record, changed, err := s.config.Ledger.Resume(ctx, serial, now, func(*ledger.Record) error { return nil })
+	record, changed, err := s.config.Ledger.Resume(ctx, serial, now, s.checkIssuer)
 	if err != nil {
-		return nil, err
+		return nil, s.missing(serial, err)
 	}
 	return s.held(record, changed, cert.RemoveFromCRL, now)
 }

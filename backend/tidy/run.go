@@ -3,10 +3,10 @@ package tidy
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/crl"
-	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
 )
@@ -125,15 +125,19 @@ func (w *work) removeIssuer(ctx context.Context, i *issuer.Issuer) error {
 	// The certificate in the log is what it takes to bring the issuer back.
 	w.Log.Info("removing an issuer that ended long ago", "issuer", id, "serial", i.Serial().String(),
 		"not_after", i.Certificate().NotAfter, "certificate", pemOf(i))
-	if _, err := w.Issuers.Delete(ctx, id); err != nil {
+	done, err := w.Issuers.Delete(ctx, id, issuer.DeleteOptions{})
+	if err != nil {
 		return fmt.Errorf("deleting issuer %s: %w", id, err)
 	}
 	w.tell(func(r *Run) { r.Issuers++ })
-	return w.forget(ctx, id)
+	if !done.Gone {
+		return nil
+	}
+	return w.forget(ctx, done.CA)
 }
 
-// forget removes what other rooms keep for an issuer that is gone. If we crash before
-// it ends, orphans finds the rest.
+// forget removes what other rooms keep for a CA that is gone. If we crash before it
+// ends, orphans finds the rest.
 func (w *work) forget(ctx context.Context, id string) error {
 	if err := w.CRL.Forget(ctx, id); err != nil {
 		return err
@@ -141,8 +145,8 @@ func (w *work) forget(ctx context.Context, id string) error {
 	return w.OCSP.Forget(ctx, id)
 }
 
-// orphans removes what is left of issuers that are gone. URLs that certificates of theirs
-// name stay until the last of these certificates has expired.
+// orphans removes what is left of CAs that are gone. URLs that certificates of theirs name
+// stay until the last of these certificates has expired.
 func (w *work) orphans(ctx context.Context) error {
 	for _, stored := range []func(context.Context) ([]string, error){w.CRL.Stored, w.OCSP.Stored} {
 		ids, err := stored(ctx)
@@ -150,14 +154,18 @@ func (w *work) orphans(ctx context.Context) error {
 			return err
 		}
 		for _, id := range ids {
-			_, err := w.Issuers.Get(ctx, id)
-			switch {
-			case err == nil:
-				continue
-			case !fault.Is(err, fault.NotFound):
+			ca, err := w.Issuers.CAOf(ctx, id)
+			if err != nil {
 				return err
 			}
-			w.Log.Info("removing what is left of an issuer that is gone", "issuer", id)
+			members, err := w.Issuers.Members(ctx, ca)
+			if err != nil {
+				return err
+			}
+			if len(members) > 0 {
+				continue
+			}
+			w.Log.Info("removing what is left of a CA that is gone", "ca", id)
 			if err := w.forget(ctx, id); err != nil {
 				return err
 			}
@@ -169,7 +177,7 @@ func (w *work) orphans(ctx context.Context) error {
 // survey finds out what decides on revoked certificates. CRLs that are made while the
 // run goes on count in the next.
 func (w *work) survey(ctx context.Context) error {
-	all, err := w.Issuers.List(ctx)
+	all, err := w.Issuers.All(ctx)
 	if err != nil {
 		return err
 	}
@@ -179,7 +187,14 @@ func (w *work) survey(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		w.issuers[i.ID()] = standing{lists: lists, ended: i.Certificate().NotAfter.Before(w.now)}
+		members, err := w.Issuers.Members(ctx, i.CA())
+		if err != nil {
+			return err
+		}
+		ended := !slices.ContainsFunc(members, func(m *issuer.Issuer) bool { return !m.Certificate().NotAfter.Before(w.now) })
+		for _, id := range i.IDs() {
+			w.issuers[id] = standing{lists: lists, ended: ended}
+		}
 		w.certificates[string(i.Serial())] = true
 	}
 	return nil

@@ -236,6 +236,12 @@ func (m *Mount) Delete(t testing.TB, path string) Answer {
 	return m.Do(t, logical.DeleteOperation, path, nil)
 }
 
+// DeleteWith is Delete with parameters.
+func (m *Mount) DeleteWith(t testing.TB, path string, data map[string]any) Answer {
+	t.Helper()
+	return m.Do(t, logical.DeleteOperation, path, data)
+}
+
 // Do sends a request as Vault does: its existence check first for a write, the
 // data as it comes out of JSON.
 func (m *Mount) Do(t testing.TB, operation logical.Operation, path string, data map[string]any) Answer {

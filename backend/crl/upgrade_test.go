@@ -1,0 +1,81 @@
+package crl_test
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
+	"vault-plugin-secrets-enterprise-pki/backend/crl"
+	"vault-plugin-secrets-enterprise-pki/backend/kv/kvtest"
+	"vault-plugin-secrets-enterprise-pki/backend/layout"
+	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+)
+
+// An earlier release kept lists for each issuer, with numbers of their own. Whatever
+// operation of the move to their CA is lost, the next start ends it: the CA has every
+// revocation, and numbers go on above all that were used.
+func TestCa5_ListsOfAnEarlierReleaseMoveToTheirCA(t *testing.T) {
+	now := &clock{now: noon}
+	m := newMount(t, now.Now)
+	m.source.byID["renewed"] = m.source.byID["root"]
+	var highest int64
+	for _, issuer := range []string{"root", "renewed"} {
+		m.addFor(t, issuer, 1, &ledger.Revocation{At: now.Now(), Reason: cert.KeyCompromise})
+		head, err := m.Rebuild(t.Context(), issuer)
+		require.NoError(t, err)
+		require.Equal(t, 1, head.Entries)
+		highest = max(highest, head.Number)
+	}
+	m.Close()
+	m.source.members = map[string][]string{"ca": {"root", "renewed"}}
+	m.source.byID = map[string]ca{"ca": m.source.byID["root"]}
+	for _, loss := range []kvtest.Loss{kvtest.LoseWrite, kvtest.LoseAnswer} {
+		for n := 1; ; n++ {
+			store := m.store.Clone()
+			store.Break(n, loss)
+			s := m.restart(store)
+			_, _, _ = s.Get(t.Context(), "root")
+			s.Close()
+			broken := store.Broken()
+			s = m.restart(store)
+			for _, issuer := range []string{"root", "renewed", "ca"} {
+				der, head, err := s.Get(t.Context(), issuer)
+				require.NoError(t, err)
+				require.NotEmpty(t, der, "never without a list")
+				require.Equal(t, highest, head.Number)
+			}
+			require.NoError(t, s.Tick(t.Context()))
+			head, err := s.Newest(t.Context(), "renewed")
+			require.NoError(t, err)
+			require.Equal(t, 2, head.Entries, "the list of one issuer lacks what the other had: another is made at once")
+			require.Greater(t, head.Number, highest)
+			for key := range maps.Keys(store.Dump()) {
+				require.NotContains(t, key, layout.CRLHead+"root")
+				require.NotContains(t, key, layout.CRLBody+"renewed")
+			}
+			whole(t, store)
+			s.Close()
+			if !broken {
+				require.Greater(t, n, 5, "the walk must have lost something")
+				break
+			}
+		}
+	}
+}
+
+// What belongs to an issuer that nobody knows stays where it is.
+func TestCa5_ListsOfUnknownIssuersStay(t *testing.T) {
+	m := newMount(t, (&clock{now: noon}).Now)
+	m.rebuild(t)
+	m.Close()
+	s := m.restart(m.store)
+	defer s.Close()
+	_, head, err := s.Get(t.Context(), "root")
+	require.NoError(t, err)
+	require.NotZero(t, head)
+	require.Contains(t, m.store.Dump(), layout.CRLHead+"root")
+	_, kind := crl.SplitName("root")
+	require.Equal(t, crl.Complete, kind)
+}
