@@ -40,10 +40,6 @@ func described(t testing.TB, m *pathstest.Mount) []description {
 	require.True(t, ok)
 	paths, ok := document["paths"].(map[string]any)
 	require.True(t, ok)
-	components, ok := document["components"].(map[string]any)
-	require.True(t, ok)
-	schemas, ok := components["schemas"].(map[string]any)
-	require.True(t, ok)
 	var all []description
 	for _, template := range slices.Sorted(maps.Keys(paths)) {
 		item, ok := paths[template].(map[string]any)
@@ -56,12 +52,8 @@ func described(t testing.TB, m *pathstest.Mount) []description {
 			if !ok {
 				continue
 			}
-			for _, name := range strings.Split(text(operation, "requestBody", "content", "application/json", "schema", "$ref"), "/") {
-				if schema, ok := schemas[name].(map[string]any); ok {
-					properties, _ := schema["properties"].(map[string]any)
-					d.fields = append(d.fields, slices.Collect(maps.Keys(properties))...)
-				}
-			}
+			properties, _ := inner(operation, "requestBody", "content", "application/json", "schema", "properties").(map[string]any)
+			d.fields = append(d.fields, slices.Collect(maps.Keys(properties))...)
 			parameters, _ := operation["parameters"].([]any)
 			for _, parameter := range parameters {
 				d.fields = append(d.fields, text(parameter, "name"))
@@ -77,10 +69,15 @@ func described(t testing.TB, m *pathstest.Mount) []description {
 
 // text returns the text at the end of a way through nested objects, "" for none.
 func text(object any, way ...string) string {
-	for _, name := range way {
-		inner, _ := object.(map[string]any)
-		object = inner[name]
-	}
-	found, _ := object.(string)
+	found, _ := inner(object, way...).(string)
 	return found
+}
+
+// inner returns what is at the end of a way through nested objects, nil for none.
+func inner(object any, way ...string) any {
+	for _, name := range way {
+		outer, _ := object.(map[string]any)
+		object = outer[name]
+	}
+	return object
 }
