@@ -81,6 +81,7 @@ var rooms = []room{
 	{3, "test/edgemount", "cert feed"},
 	{12, "test/arch", "layout"},
 	{12, "test/attack", "paths/pathstest test/token test/wait"},
+	{12, "test/storage", "paths/pathstest layout"},
 	{12, "test/e2e", "test/e2e/harness test/wait fault cert"},
 	{12, "test/e2e/edge", "test/e2e/harness test/edgemount test/wait cert feed edge/config edge/publish"},
 	{11, "test/e2e/harness", "test/wait"},
@@ -95,7 +96,7 @@ var forTests = []string{"backend/kv/kvtest", "backend/fsck", "test/token", "test
 
 // vaultImporters are the folders, with all below them, that may import Vault's SDK
 // and API. Nothing may import Vault itself.
-var vaultImporters = []string{"cmd/vault-plugin-secrets-enterprise-pki", "paths", "test/attack", "test/e2e"}
+var vaultImporters = []string{"cmd/vault-plugin-secrets-enterprise-pki", "paths", "test/attack", "test/storage", "test/e2e"}
 
 // rims are the only places where the product takes the time of the clock: one call
 // in the files below each folder.
