@@ -185,11 +185,11 @@ func (b *Backend) loadLedger(ctx context.Context) error {
 func (b *Backend) ConfigureOCSP(ctx context.Context) error {
 	b.background.configuring.Lock() // what was read last is what holds (race-1)
 	defer b.background.configuring.Unlock()
-	expiry, disabled, err := b.CRL.OCSPExpiry(ctx)
+	config, err := b.CRL.OCSP(ctx)
 	if err != nil {
 		return err
 	}
-	settings, err := b.OCSP.Settings(ctx, ocsp.Settings{Expiry: expiry, Disabled: disabled})
+	settings, err := b.OCSP.Settings(ctx, ocsp.Settings{Expiry: config.Expiry, Backdate: config.Backdate, Disabled: config.Disabled})
 	if err != nil {
 		return err
 	}

@@ -125,12 +125,12 @@ func (b *Backend) answering(ctx context.Context) (feed.OCSP, error) {
 	if err != nil {
 		return feed.OCSP{}, err
 	}
-	expiry, disabled, err := b.CRL.OCSPExpiry(ctx)
+	config, err := b.CRL.OCSP(ctx)
 	if err != nil {
 		return feed.OCSP{}, err
 	}
 	return feed.OCSP{
-		Disabled: disabled, Expiry: int64(expiry / time.Second), NeverIssued: options.NeverIssued,
+		Disabled: config.Disabled, Expiry: int64(config.Expiry / time.Second), Backdate: int64(config.Backdate / time.Second), NeverIssued: options.NeverIssued,
 		Nonce: options.Nonce, SHA1: options.SHA1, ArchiveCutoff: options.ArchiveCutoff,
 	}, nil
 }

@@ -62,7 +62,7 @@ func (k *known) State(issuer string, serial cert.Serial) (ocsp.CertStatus, bool,
 // settings returns how the mount wants OCSP to be answered.
 func settings(from feed.OCSP) ocsp.Settings {
 	return ocsp.Settings{
-		Disabled: from.Disabled, Expiry: time.Duration(from.Expiry) * time.Second,
+		Disabled: from.Disabled, Expiry: time.Duration(from.Expiry) * time.Second, Backdate: time.Duration(from.Backdate) * time.Second,
 		NeverIssued: ocsp.NeverIssued(from.NeverIssued), NoNonce: !from.Nonce, NoSHA1: !from.SHA1,
 		ArchiveCutoff: time.Duration(from.ArchiveCutoff) * time.Second,
 	}

@@ -56,7 +56,7 @@ func (m *mount) writeURLs(ctx context.Context, call *schema.Call, in issuer.URLs
 func (m *mount) warnOfSharedURLs(ctx context.Context, call *schema.Call) error {
 	fields, err := m.engine.Issuers.SharedURLs(ctx)
 	for _, field := range fields {
-		call.Warn("%s in config/urls has a URL without {{issuer_id}}, and this mount has several CAs: their certificates name the same URL. "+
+		call.Warn("%s in config/urls has a URL without {{issuer_id}} or {{ca_id}}, and this mount has several CAs: their certificates name the same URL. "+
 			"Write {{issuer_id}} in the URL with enable_templating=true, or set %s of each issuer.", field, field)
 	}
 	return err

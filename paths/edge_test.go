@@ -75,7 +75,7 @@ func TestEdgeFollowsTheMount(t *testing.T) {
 		require.Equal(t, root.Raw, parsePEM(t, issuer.Certificate).Raw)
 		require.Empty(t, issuer.Chain)
 		require.True(t, issuer.CRLSigning && issuer.OCSP && !issuer.Imported)
-		require.Equal(t, feed.OCSP{Expiry: 12 * 3600, NeverIssued: "unknown", Nonce: true, SHA1: true}, told.OCSP)
+		require.Equal(t, feed.OCSP{Expiry: 12 * 3600, Backdate: 60, NeverIssued: "unknown", Nonce: true, SHA1: true}, told.OCSP)
 		require.Empty(t, told.Publishers)
 		require.Equal(t, int64(24*3600), told.StalenessLimit)
 
@@ -232,7 +232,7 @@ func TestConfigOCSPIsObeyedAndTold(t *testing.T) {
 		}, read.Data)
 		m.Write(t, "config/ocsp", map[string]any{"never_issued": "unauthorized", "nonce": false, "sha1": false, "archive_cutoff": "1h"}).Expect(http.StatusOK)
 		m.Write(t, "config/crl", map[string]any{"ocsp_expiry": "6h"}).Expect(http.StatusOK)
-		require.Equal(t, feed.OCSP{Expiry: 6 * 3600, NeverIssued: "unauthorized", ArchiveCutoff: 3600}, manifest(t, m).OCSP)
+		require.Equal(t, feed.OCSP{Expiry: 6 * 3600, Backdate: 60, NeverIssued: "unauthorized", ArchiveCutoff: 3600}, manifest(t, m).OCSP)
 		m.Write(t, "config/crl", map[string]any{"ocsp_disable": true}).Expect(http.StatusOK)
 		require.True(t, manifest(t, m).OCSP.Disabled)
 		m.Write(t, "config/ocsp", map[string]any{"never_issued": "good"}).Expect(http.StatusBadRequest)

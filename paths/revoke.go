@@ -116,7 +116,7 @@ func (a revokeAsk) parse() (request revoke.Request, serial cert.Serial, err erro
 // answerRevoked tells what became of a certificate, and when its CRL shows it.
 func (m *mount) answerRevoked(ctx context.Context, call *schema.Call, result *revoke.Result) revokeAnswer {
 	if result.Expired {
-		call.Warn("The certificate has expired; CRLs do not list it.")
+		call.Warn("The certificate has expired. The next CRL lists it, and later ones leave it out unless keep_after_expiry or crl_retention keeps it (RFC 5280 section 3.3).")
 	}
 	record, revocation := result.Record, result.Record.Revocation
 	answer := revokeAnswer{State: "active", Reason: cert.RemoveFromCRL.String()}

@@ -102,6 +102,8 @@ type Head struct {
 	ThisUpdate time.Time       `json:"this_update"`
 	NextUpdate time.Time       `json:"next_update"`
 	Entries    int             `json:"entries"`
+	// Made is when the list was made; zero: at ThisUpdate.
+	Made time.Time `json:"made,omitzero"`
 	// Ended counts the entries of certificates that had ended at ThisUpdate.
 	Ended  int    `json:"ended,omitempty"`
 	Size   int    `json:"size"`   // octets of DER
@@ -129,6 +131,15 @@ func (h *Head) CRLNumber() cert.CRLNumber {
 		return *h.CRL
 	}
 	return cert.CRLNumberFrom(h.Number)
+}
+
+// made returns when the list was made: ThisUpdate may lie before, see
+// Settings.ThisUpdateBackdate.
+func (h *Head) made() time.Time {
+	if h.Made.IsZero() {
+		return h.ThisUpdate
+	}
+	return h.Made
 }
 
 // Earlier is what a delta has to know of a complete list.

@@ -42,7 +42,7 @@ func (t *task) delta(ctx context.Context, since Earlier) (*draft, error) {
 	d := t.draft()
 	d.list.Base = cert.CRLNumberFrom(since.Number)
 	// A relying party asks again at nextUpdate: the next delta is there by then.
-	d.list.NextUpdate = d.list.ThisUpdate.Add(min(2*t.rules.interval, t.rules.expiry))
+	d.list.NextUpdate = t.now.UTC().Truncate(time.Second).Add(min(2*t.rules.interval, t.rules.expiry))
 	d.head.Through = t.config.Ledger.Sequence()
 	issuers, err := t.config.Source.Issuers(ctx, t.issuer)
 	if err != nil {
@@ -111,7 +111,7 @@ func (s *Service) rebuildDelta(ctx context.Context, p *publication) (Head, error
 	if err != nil {
 		return Head{}, err
 	}
-	if last.head == nil || t.ahead(last.head.Through) || !t.now.Truncate(time.Second).After(last.head.ThisUpdate) {
+	if last.head == nil || t.ahead(last.head.Through) || !t.now.Truncate(time.Second).After(last.head.made()) {
 		return s.rebuildComplete(ctx, complete)
 	}
 	before, err := s.survey(ctx, p)

@@ -66,7 +66,7 @@ func TestDelta_IsIssuedWithTheCompleteListUnderOneNumber(t *testing.T) {
 	value, _ = extensionOf(delta, "2.5.29.46")
 	require.Nil(t, value, "freshestCRL is not in deltas, RFC 5280 section 5.2.6")
 	require.Equal(t, []cert.Serial{serial}, serials(delta))
-	require.Equal(t, head.ThisUpdate.Add(30*time.Minute), head.NextUpdate, "twice the interval")
+	require.Equal(t, head.Made.Add(30*time.Minute), head.NextUpdate, "twice the interval")
 	text := openssl(t, "crl", "-in", file(t, "X509 CRL", delta.Raw), "-text", "-noout")
 	require.Contains(t, text, "X509v3 Delta CRL Indicator: critical")
 	whole(t, m.store)

@@ -65,6 +65,10 @@ type draft struct {
 func (t *task) draft() *draft {
 	d := &draft{entries: func(func(Entry) bool) {}}
 	d.list.ThisUpdate, d.list.NextUpdate = t.rules.life(t.now)
+	d.head.Made = t.now.UTC().Truncate(time.Second)
+	if begin := t.authority.Certificate().NotBefore; d.list.ThisUpdate.Before(begin) && !d.head.Made.Before(begin) {
+		d.list.ThisUpdate = begin.UTC() // no list is older than its CA
+	}
 	d.list.AnyKeyID = t.points.AnyKeyID
 	return d
 }

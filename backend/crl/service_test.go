@@ -30,7 +30,8 @@ func TestRebuild_ListsWhatIsRevoked(t *testing.T) {
 		m.add(t, 2, &ledger.Revocation{At: noon.Add(-time.Hour), Reason: cert.Superseded, InvalidityAt: noon.Add(-2 * time.Hour)}),
 		m.add(t, 1, &ledger.Revocation{At: noon.Add(-time.Minute), Reason: cert.RemoveFromCRL})...)
 	head := m.rebuild(t)
-	require.Equal(t, noon, head.ThisUpdate)
+	require.Equal(t, noon, head.Made)
+	require.Equal(t, noon.Add(-time.Minute), head.ThisUpdate, "for clients whose clocks are behind")
 	require.Equal(t, noon.Add(72*time.Hour), head.NextUpdate)
 	list, read := m.read(t, m.Service)
 	require.Equal(t, head, read)

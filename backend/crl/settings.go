@@ -34,6 +34,7 @@ type Settings struct {
 	MaxCRLEntries             int    `json:"max_crl_entries" doc:"Refuse to build a CRL with more entries than this; -1 or 0 means no limit." default:"-1"`
 	RebuildDelay              string `json:"rebuild_delay" doc:"How long after the last build a revocation may wait for the next one; revocations for key compromise never wait." default:"1m" kind:"duration-string"`
 	Shards                    int    `json:"shards" doc:"Into how many shards an issuer's certificates are divided, 1 to 128, where a URL in crl_distribution_points has {{crl_shard}}. Shards of an earlier number are published for as long as certificates name them." default:"1"`
+	ThisUpdateBackdate        string `json:"this_update_backdate" doc:"How far thisUpdate of CRLs and OCSP responses lies in the past, at most an hour: clients whose clocks are behind by less accept them." default:"1m" kind:"duration-string"`
 	KeepAfterExpiry           string `json:"keep_after_expiry" doc:"How long, at least, the CRL lists a revoked certificate after it has expired. With 0, one CRL issued after the expiry lists it." default:"0" kind:"duration-string"`
 }
 
@@ -42,13 +43,13 @@ func DefaultSettings() Settings {
 	return Settings{
 		Expiry: "72h", OCSPExpiry: "12h", AutoRebuildGracePeriod: "12h",
 		DeltaRebuildInterval: "15m", MaxCRLEntries: -1, RebuildDelay: "1m",
-		Shards: 1, KeepAfterExpiry: "0",
+		Shards: 1, KeepAfterExpiry: "0", ThisUpdateBackdate: "1m",
 	}
 }
 
 // settingsVersion is the version that a stored Settings record carries; 1 had neither
-// shards nor keep_after_expiry.
-const settingsVersion = 2
+// shards nor keep_after_expiry, 2 had no this_update_backdate.
+const settingsVersion = 3
 
 // upgraded fills in what a record of an older version lacks.
 func (s Settings) upgraded() Settings {
@@ -57,6 +58,9 @@ func (s Settings) upgraded() Settings {
 	}
 	if s.KeepAfterExpiry == "" {
 		s.KeepAfterExpiry = "0"
+	}
+	if s.ThisUpdateBackdate == "" {
+		s.ThisUpdateBackdate = DefaultSettings().ThisUpdateBackdate
 	}
 	return s
 }
@@ -75,6 +79,7 @@ type rules struct {
 	delay      time.Duration
 	interval   time.Duration // of deltas
 	keep       time.Duration
+	backdate   time.Duration
 }
 
 // deltas reports whether delta CRLs are published.
@@ -95,6 +100,7 @@ func newRules(s Settings) (*rules, error) {
 		{"delta_rebuild_interval", s.DeltaRebuildInterval, 0, &r.interval},
 		{"rebuild_delay", s.RebuildDelay, 0, &r.delay},
 		{"keep_after_expiry", s.KeepAfterExpiry, 0, &r.keep},
+		{"this_update_backdate", s.ThisUpdateBackdate, 0, &r.backdate},
 	}
 	for _, d := range durations {
 		parsed, err := parseDuration(d.text)
@@ -120,6 +126,9 @@ func (r *rules) check() error {
 	if r.settings.Shards < 1 || r.settings.Shards > MaxShards {
 		return fault.Field("shards", "must be 1 to %d", MaxShards)
 	}
+	if r.backdate > time.Hour {
+		return fault.Field("this_update_backdate", "must be at most an hour, not %q", r.settings.ThisUpdateBackdate)
+	}
 	if r.settings.MaxCRLEntries < -1 {
 		return fault.Field("max_crl_entries", "must be a number of entries, or -1 for no limit")
 	}
@@ -141,8 +150,8 @@ func (r *rules) check() error {
 
 // life returns the moments at which a list is issued and ends.
 func (r *rules) life(now time.Time) (thisUpdate, nextUpdate time.Time) {
-	thisUpdate = now.UTC().Truncate(time.Second)
-	return thisUpdate, thisUpdate.Add(r.expiry)
+	now = now.UTC().Truncate(time.Second)
+	return now.Add(-r.backdate), now.Add(r.expiry)
 }
 
 // renewal returns the moment from which a list is due for renewal.
@@ -150,7 +159,7 @@ func (r *rules) renewal(head Head) time.Time {
 	if r.settings.AutoRebuild {
 		return head.NextUpdate.Add(-r.grace)
 	}
-	return head.ThisUpdate.Add(head.NextUpdate.Sub(head.ThisUpdate) / 2)
+	return head.made().Add(head.NextUpdate.Sub(head.made()) / 2)
 }
 
 // maxDuration bounds every duration in config/crl.
@@ -178,15 +187,20 @@ func (s *Service) Settings(ctx context.Context) (Settings, error) {
 	return r.settings, nil
 }
 
-// OCSPExpiry returns how long OCSP responses are valid, 0 for responses without
-// nextUpdate, and whether OCSP is disabled: the part of config/crl that the
-// responder needs.
-func (s *Service) OCSPExpiry(ctx context.Context) (expiry time.Duration, disabled bool, err error) {
+// OCSP is the part of config/crl that the responder needs.
+type OCSP struct {
+	Expiry   time.Duration // of responses; 0: they have no nextUpdate
+	Backdate time.Duration // how far thisUpdate lies in the past
+	Disabled bool
+}
+
+// OCSP returns what config/crl says of OCSP.
+func (s *Service) OCSP(ctx context.Context) (OCSP, error) {
 	r, err := s.rules(ctx)
 	if err != nil {
-		return 0, false, err
+		return OCSP{}, err
 	}
-	return r.ocspExpiry, r.settings.OCSPDisable, nil
+	return OCSP{Expiry: r.ocspExpiry, Backdate: r.backdate, Disabled: r.settings.OCSPDisable}, nil
 }
 
 // AmendSettings changes config/crl under one lock, so that of two changes at a time

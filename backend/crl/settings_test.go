@@ -37,10 +37,9 @@ func TestSettings_AreTheDefaultsUntilWritten(t *testing.T) {
 		read, err := s.Settings(t.Context())
 		require.NoError(t, err, name)
 		require.Equal(t, settings, read, "durations come back as they were written")
-		expiry, disabled, err := s.OCSPExpiry(t.Context())
+		said, err := s.OCSP(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, time.Hour, expiry)
-		require.True(t, disabled)
+		require.Equal(t, crl.OCSP{Expiry: time.Hour, Backdate: time.Minute, Disabled: true}, said)
 	}
 	head := m.rebuild(t)
 	require.Equal(t, noon.Add(96*time.Hour), head.NextUpdate)
@@ -56,6 +55,8 @@ func TestSettings_RefusedByField(t *testing.T) {
 		{"expiry", func(s *crl.Settings) { s.Expiry = "0" }},
 		{"expiry", func(s *crl.Settings) { s.Expiry = "-1h" }},
 		{"expiry", func(s *crl.Settings) { s.Expiry = "4000d" }},
+		{"this_update_backdate", func(s *crl.Settings) { s.ThisUpdateBackdate = "61m" }},
+		{"this_update_backdate", func(s *crl.Settings) { s.ThisUpdateBackdate = "-1s" }},
 		{"ocsp_expiry", func(s *crl.Settings) { s.OCSPExpiry = "-1s" }},
 		{"auto_rebuild_grace_period", func(s *crl.Settings) { s.AutoRebuildGracePeriod = "x" }},
 		{"auto_rebuild_grace_period", func(s *crl.Settings) { s.AutoRebuild, s.AutoRebuildGracePeriod = true, "72h" }},
@@ -117,4 +118,16 @@ func TestSettings_MaxCRLEntriesKeepsTheOldList(t *testing.T) {
 	require.NoError(t, m.Tick(t.Context()))
 	_, head = m.read(t, m.Service)
 	require.Equal(t, 3, head.Entries, "0 is no limit")
+}
+
+func TestThisUpdateIsBackdatedButNotBeforeTheCA(t *testing.T) {
+	for text, back := range map[string]time.Duration{"0": 0, "5m": 5 * time.Minute} {
+		m := newMount(t, (&clock{now: noon}).Now)
+		m.configure(t, func(s *crl.Settings) { s.ThisUpdateBackdate = text })
+		require.Equal(t, noon.Add(-back), m.rebuild(t).ThisUpdate)
+		require.Equal(t, noon.Add(72*time.Hour), m.rebuild(t).NextUpdate)
+	}
+	begin := newCA(t, algorithms[0]).Certificate().NotBefore
+	m := newMount(t, (&clock{now: begin.Add(time.Second)}).Now)
+	require.Equal(t, begin.UTC(), m.rebuild(t).ThisUpdate.UTC())
 }

@@ -40,12 +40,12 @@ func TestShows_TheListThatIsMade(t *testing.T) {
 				pass(3 * time.Minute)
 				late := m.revoke(t, 1, cert.Superseded)[0]
 				told := m.shows(t, late, cert.Superseded)
-				require.Equal(t, first.ThisUpdate.Add(10*time.Minute).Add(map[crl.Kind]time.Duration{crl.Delta: 2 * time.Minute}[kind]), told.Due.UTC().Truncate(time.Second))
+				require.Equal(t, first.Made.Add(10*time.Minute).Add(map[crl.Kind]time.Duration{crl.Delta: 2 * time.Minute}[kind]), told.Due.UTC().Truncate(time.Second))
 				_, before := m.get(t, m.Service, kind)
 				require.Greater(t, told.Number.Big().Int64(), before.Number, "not yet")
 				pass(told.Due.Sub(m.now()))
 				_, head := m.get(t, m.Service, kind)
-				require.Equal(t, told.Due.UTC().Truncate(time.Second), head.ThisUpdate)
+				require.Equal(t, told.Due.UTC().Truncate(time.Second), head.Made)
 				require.GreaterOrEqual(t, head.Number, told.Number.Big().Int64())
 				require.Equal(t, crl.Shows{Number: cert.CRLNumberFrom(head.Number)}, m.shows(t, late, cert.Superseded))
 

@@ -53,7 +53,7 @@ func (s *Service) due(ctx context.Context, p *publication, r *rules) (bool, erro
 		if err != nil || complete == nil {
 			return err == nil, err
 		}
-		return !now.Before(head.ThisUpdate.Add(r.interval)) || head.Number < complete.Number, nil
+		return !now.Before(head.made().Add(r.interval)) || head.Number < complete.Number, nil
 	}
 	if !now.Before(r.renewal(*head)) {
 		return true, nil
@@ -123,7 +123,7 @@ func (s *Service) behind(ctx context.Context, p *publication, r *rules, head Hea
 			switch {
 			case row.Serial == own:
 			case deltas && !urgent(row.Reason):
-			case row.Sequence > head.Through || head.Through > reached || !row.RevokedAt.Before(head.ThisUpdate):
+			case row.Sequence > head.Through || head.Through > reached || !row.RevokedAt.Before(head.made()):
 				return true, nil
 			case !row.NotAfter.Before(head.ThisUpdate): // others may have left the list
 				count++

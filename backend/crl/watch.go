@@ -106,7 +106,7 @@ func (s *Service) Alarm(ctx context.Context, issuer string) (string, error) {
 	if err != nil || head == nil {
 		return "", err
 	}
-	due := head.ThisUpdate.Add(head.NextUpdate.Sub(head.ThisUpdate) / 2)
+	due := head.made().Add(head.NextUpdate.Sub(head.made()) / 2)
 	remedy := "import the next one (issuer/:ref/crl/import)"
 	if !head.Imported {
 		r, err := s.rules(ctx)

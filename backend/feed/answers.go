@@ -71,6 +71,7 @@ type List struct {
 type OCSP struct {
 	Disabled      bool   `json:"disabled" doc:"The response to every request is unauthorized."`
 	Expiry        int64  `json:"expiry_seconds" doc:"How long a response is valid; 0: no nextUpdate."`
+	Backdate      int64  `json:"backdate_seconds" doc:"How far thisUpdate of a response lies in the past."`
 	NeverIssued   string `json:"never_issued" doc:"Response for serial numbers that were never issued: unknown, revoked or unauthorized."`
 	Nonce         bool   `json:"nonce" doc:"Whether nonces are repeated."`
 	SHA1          bool   `json:"sha1" doc:"Whether requests may name the issuer by SHA-1."`

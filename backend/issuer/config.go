@@ -23,7 +23,7 @@ type URLs struct {
 	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the CRL. {{crl_shard}} is replaced by the shard of the certificate (shards of config/crl)."`
 	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of the delta CRL (freshestCRL), for certificates that name the complete CRL; needs enable_delta in config/crl."`
 	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder (AIA ocsp)."`
-	EnableTemplating    bool     `json:"enable_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}}, {{cluster_aia_path}} and, in crl_distribution_points, {{crl_shard}} are replaced when a certificate is issued."`
+	EnableTemplating    bool     `json:"enable_templating" default:"false" doc:"Whether {{issuer_id}}, {{ca_id}}, {{cluster_path}}, {{cluster_aia_path}} and, in crl_distribution_points, {{crl_shard}} are replaced when a certificate is issued."`
 }
 
 // Cluster is config/cluster: where this cluster is reached.
@@ -235,7 +235,7 @@ func (n *snapshot) expand(list []string, i *Issuer) ([]string, error) {
 			strings.Contains(text, "{{cluster_aia_path}}") && n.cluster.AIAPath == "" {
 			return nil, fault.New(fault.Invalid, "URL %s needs a cluster path: write path and aia_path to config/cluster", text)
 		}
-		filled := templates(i.ID(), n.cluster).Replace(text)
+		filled := templates(i.ID(), i.CA(), n.cluster).Replace(text)
 		if err := checkURL("urls", strings.ReplaceAll(filled, CRLShard, exampleShard)); err != nil {
 			return nil, err
 		}
@@ -276,13 +276,13 @@ const (
 )
 
 // templates fills in what a URL may leave open.
-func templates(id string, cluster Cluster) *strings.Replacer {
-	return strings.NewReplacer(issuerID, id, "{{cluster_path}}", cluster.Path, "{{cluster_aia_path}}", cluster.AIAPath)
+func templates(id, ca string, cluster Cluster) *strings.Replacer {
+	return strings.NewReplacer(issuerID, id, caID, ca, "{{cluster_path}}", cluster.Path, "{{cluster_aia_path}}", cluster.AIAPath)
 }
 
 // example shows what a template will look like, so that a misspelled one is refused
 // when it is written and not when it is in a certificate.
-var example = templates("id", Cluster{Path: "https://host/v1/pki", AIAPath: "http://host/v1/pki"})
+var example = templates("id", "ca", Cluster{Path: "https://host/v1/pki", AIAPath: "http://host/v1/pki"})
 
 // checkURL holds URLs to what an IA5String of a certificate may carry (RFC 5280
 // section 4.2.1.6) and every reader of it takes for the same.
@@ -295,7 +295,7 @@ func checkURL(field, text string) error {
 	case u.User != nil:
 		return fault.Field(field, "must not hold a user or password")
 	case strings.ContainsFunc(text, odd):
-		return fault.Field(field, "%q must be a URL in plain ASCII, and its templates {{issuer_id}}, {{cluster_path}} or {{cluster_aia_path}}, in crl_distribution_points also {{crl_shard}}", text)
+		return fault.Field(field, "%q must be a URL in plain ASCII, and its templates {{issuer_id}}, {{ca_id}}, {{cluster_path}} or {{cluster_aia_path}}, in crl_distribution_points also {{crl_shard}}", text)
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ type Settings struct {
 	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the issuer's CRL, instead of those of config/urls. {{crl_shard}} is replaced by the shard of the certificate."`
 	DeltaCRLs           []string `json:"delta_crl_distribution_points" doc:"URLs of the issuer's delta CRL, instead of those of config/urls."`
 	OCSPServers         []string `json:"ocsp_servers" doc:"URLs of the OCSP responder (AIA ocsp), instead of those of config/urls."`
-	EnableAIATemplating bool     `json:"enable_aia_url_templating" default:"false" doc:"Whether {{issuer_id}}, {{cluster_path}}, {{cluster_aia_path}} and {{crl_shard}} in this issuer's URLs are replaced when a certificate is issued."`
+	EnableAIATemplating bool     `json:"enable_aia_url_templating" default:"false" doc:"Whether {{issuer_id}}, {{ca_id}}, {{cluster_path}}, {{cluster_aia_path}} and {{crl_shard}} in this issuer's URLs are replaced when a certificate is issued."`
 	Publish             string   `json:"publish" default:"auto" enum:"auto|always|never" doc:"Whether edges show the issuer and serve its certificate, CRLs and OCSP: auto (if its key is in this mount, it is above such an issuer, or its CRL was imported), always or never. never breaks revocation checking for certificates that name an edge."`
 	PermittedProfiles   []string `json:"permitted_profiles" blank:"refuse" doc:"Profiles under which the issuer may issue; empty: all. Roles without a profile count as the profile named role:NAME."`
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"slices"
 	"strings"
-
-	"vault-plugin-secrets-enterprise-pki/backend/cert"
 )
 
-// issuerID stands in a URL for the issuer that signs the certificate.
-const issuerID = "{{issuer_id}}"
+// issuerID stands in a URL for the issuer that signs the certificate, caID for its CA,
+// which stays the same when the certificate of the CA is renewed.
+const (
+	issuerID = "{{issuer_id}}"
+	caID     = "{{ca_id}}"
+)
 
 // SharedURLs returns the fields of config/urls that name one URL for the CRLs or
 // certificates of several CAs. At such a URL, relying parties find at most one CA's.
@@ -18,7 +20,9 @@ func (s *Set) SharedURLs(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	fixed := func(text string) bool { return !snap.urls.EnableTemplating || !strings.Contains(text, issuerID) }
+	fixed := func(text string) bool {
+		return !snap.urls.EnableTemplating || !strings.Contains(text, issuerID) && !strings.Contains(text, caID)
+	}
 	var fields []string
 	for _, field := range []struct {
 		name string
@@ -29,13 +33,13 @@ func (s *Set) SharedURLs(ctx context.Context) ([]string, error) {
 		{crlField, snap.urls.CRLDistribution, func(o Settings) []string { return o.CRLDistribution }},
 		{"delta_crl_distribution_points", snap.urls.DeltaCRLs, func(o Settings) []string { return o.DeltaCRLs }},
 	} {
-		keys := map[cert.Fingerprint]bool{}
+		cas := map[string]bool{}
 		for _, view := range snap.byID {
 			if slices.Contains(allowed[view.State()], CRLSigning) && len(field.own(view.Settings())) == 0 {
-				keys[view.Key()] = true
+				cas[view.CA()] = true
 			}
 		}
-		if len(keys) > 1 && slices.ContainsFunc(field.urls, fixed) {
+		if len(cas) > 1 && slices.ContainsFunc(field.urls, fixed) {
 			fields = append(fields, field.name)
 		}
 	}

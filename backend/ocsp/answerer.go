@@ -136,7 +136,7 @@ func (a *Answerer) kept(list []byte, settings *Settings) (Answer, bool) {
 		return Answer{}, false
 	}
 	now := a.config.Now()
-	if now.Before(signed.from) || !now.Before(signed.until) || signed.settings != settings {
+	if now.Before(signed.made) || !now.Before(signed.until) || signed.settings != settings {
 		return Answer{}, false
 	}
 	source := a.config.Issuers.Issuers()
@@ -177,7 +177,7 @@ func (a *Answerer) answer(asked *Request, settings *Settings) Answer {
 	if !whole && settings.NeverIssued == SayUnauthorized {
 		return Unauthorized.answer()
 	}
-	made := &signed{from: now.UTC().Truncate(time.Second), table: table, issuers: issuers, signer: signer, settings: settings, said: said}
+	made := &signed{made: now.UTC().Truncate(time.Second), table: table, issuers: issuers, signer: signer, settings: settings, said: said}
 	if err := made.sign(asked); err != nil {
 		a.config.Log.Error("OCSP response could not be signed", "error", err)
 		return InternalError.answer()
@@ -185,7 +185,7 @@ func (a *Answerer) answer(asked *Request, settings *Settings) Answer {
 	// Only what is known is kept: asking for serials at random must not push out
 	// the answers that others wait for.
 	if !whole || asked.Nonce != nil {
-		made.until = made.from
+		made.until = made.made
 	} else if asked.list != nil && made.until.After(now) {
 		made.key = string(asked.list)
 		a.cache.put(made)

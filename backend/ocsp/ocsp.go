@@ -80,6 +80,8 @@ type Settings struct {
 	// Expiry is the distance from thisUpdate to nextUpdate; 0 leaves nextUpdate out,
 	// which says that newer information is always available (RFC 6960 section 2.4).
 	Expiry time.Duration
+	// Backdate is how far thisUpdate lies in the past, for clients whose clocks are behind.
+	Backdate time.Duration
 	// NeverIssued is the answer for serial numbers that were never issued.
 	NeverIssued NeverIssued
 	// NoNonce leaves nonces unanswered, so that requests with one share an answer.

@@ -19,7 +19,7 @@ type statement struct {
 type signed struct {
 	key      string
 	der      []byte
-	from     time.Time // thisUpdate
+	made     time.Time
 	until    time.Time // half of its life
 	next     time.Time // nextUpdate
 	table    *table
@@ -31,26 +31,29 @@ type signed struct {
 	newer, older *signed // neighbours in the cache, guarded by its lock
 }
 
+// thisUpdate returns since when the response is valid.
+func (s *signed) thisUpdate() time.Time { return s.made.Add(-s.settings.Backdate) }
+
 // answer returns the response as it is given out.
 func (s *signed) answer(now time.Time) Answer {
 	return Answer{
-		DER: s.der, Status: Successful, ThisUpdate: s.from, NextUpdate: s.next,
+		DER: s.der, Status: Successful, ThisUpdate: s.thisUpdate(), NextUpdate: s.next,
 		MaxAge: max(s.until.Sub(now), 0),
 	}
 }
 
 // sign fills in the response and how long it lasts.
 func (s *signed) sign(asked *Request) error {
-	s.until = s.from
+	s.until = s.made
 	if s.settings.Expiry > 0 {
 		// Beyond the end of the responder's certificate nobody could verify it.
-		s.next = s.from.Add(s.settings.Expiry)
+		s.next = s.made.Add(s.settings.Expiry)
 		if end := s.signer.Certificate().NotAfter; s.next.After(end) {
 			s.next = end
 		}
-		s.until = s.from.Add(s.next.Sub(s.from) / 2)
+		s.until = s.made.Add(s.next.Sub(s.made) / 2)
 	}
-	response := Response{ThisUpdate: s.from, NextUpdate: s.next, Nonce: asked.Nonce, Singles: make([]Single, len(s.said))}
+	response := Response{ThisUpdate: s.thisUpdate(), NextUpdate: s.next, Nonce: asked.Nonce, Singles: make([]Single, len(s.said))}
 	for i := range s.said {
 		response.Singles[i] = s.single(asked.CertIDs[i], &s.said[i].status)
 		response.ExtendedRevoked = response.ExtendedRevoked || s.said[i].issuer == "" && response.Singles[i].State == Revoked
@@ -64,7 +67,7 @@ func (s *signed) sign(asked *Request) error {
 func (s *signed) single(id CertID, status *CertStatus) Single {
 	answer := Single{CertID: id.Raw, State: status.State}
 	if cutoff := s.settings.ArchiveCutoff; cutoff > 0 && status.State != Unknown {
-		answer.ArchiveCutoff = s.from.Add(-cutoff)
+		answer.ArchiveCutoff = s.thisUpdate().Add(-cutoff)
 	}
 	switch {
 	case status.State == Unknown && s.settings.NeverIssued == SayRevoked:
