@@ -45,7 +45,7 @@ func run(t *testing.T, b *backend.Backend, task tidy.Task) tidy.Run {
 
 func whole(t *testing.T, store *kvtest.Store) {
 	t.Helper()
-	report, err := fsck.Check(context.Background(), store)
+	report, err := fsck.CheckAt(context.Background(), store, time.Now())
 	require.NoError(t, err)
 	require.NoError(t, report.Err())
 }

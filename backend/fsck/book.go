@@ -49,6 +49,7 @@ func (c *checker) segments() error {
 		c.report.Segments++
 		c.book.complete = segment.Complete // listed in the order of their numbers
 		for _, row := range segment.Rows {
+			c.passed(ledger.SequenceTime(row.Sequence))
 			if old, found := c.book.rows[row.Serial]; !found || row.Sequence > old.Sequence {
 				c.book.rows[row.Serial] = row
 			} else if row.Sequence == old.Sequence && row != old {
@@ -181,6 +182,7 @@ func (c *checker) record(key string, record *ledger.Record) {
 	row, found := c.book.rows[record.Serial]
 	hour, _ := ledger.Hour(record.Serial)
 	want.Sequence = row.Sequence
+	c.owner(&want)
 	switch {
 	case c.book.led[key]:
 		// Load reads the page, whichever of its certificates the marker names.
@@ -240,6 +242,7 @@ func (c *checker) tidied() error {
 		c.broken(layout.TidyHorizon, "%v", err)
 		return nil
 	}
+	c.passed(c.book.horizon.Removing)
 	if h := c.book.horizon; h.Removing.Before(h.Ended) || !slices.IsSorted(h.Kept) {
 		c.broken(layout.TidyHorizon, "certificates that ended before %s are said to be gone, those before %s to be going", h.Ended, h.Removing)
 	}

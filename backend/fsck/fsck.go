@@ -12,8 +12,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
 )
@@ -83,8 +86,14 @@ func (r *Report) Err() error {
 // Check reads the whole storage of a mount that nobody writes meanwhile. The error
 // is that of storage; what is wrong with what was read is in the report.
 func Check(ctx context.Context, store kv.Store) (Report, error) {
-	c := checker{ctx: ctx, store: store}
-	for _, work := range []func() error{c.names, c.fence, c.segments, c.markers, c.tidied, c.pages, c.rows, c.profiles, c.lists} {
+	return CheckAt(ctx, store, time.Time{})
+}
+
+// CheckAt is Check for a caller who knows the time. Without it, certificates count as not
+// expired that had not at the time of the newest change in storage.
+func CheckAt(ctx context.Context, store kv.Store, now time.Time) (Report, error) {
+	c := checker{ctx: ctx, store: store, now: now}
+	for _, work := range []func() error{c.names, c.fence, c.segments, c.markers, c.tidied, c.issuers, c.pages, c.rows, c.profiles, c.lists, c.ownerless} {
 		if err := work(); err != nil {
 			return c.report, err
 		}
@@ -98,8 +107,11 @@ type checker struct {
 	ctx    context.Context
 	store  kv.Store
 	report Report
+	now    time.Time // not before the newest change in storage
 
-	book book
+	book   book
+	stored issuer.Stored
+	lost   map[string]map[cert.Serial]time.Time // ends of certificates by issuers that storage does not know
 }
 
 func (c *checker) broken(key, format string, args ...any) {

@@ -338,13 +338,13 @@ func (c *changing) Get(ctx context.Context, key string) ([]byte, error) {
 func TestALiveMountIsLookedAtTwice(t *testing.T) {
 	m := newMount(t)
 	for _, prefix := range []string{layout.Page, layout.Segment} {
-		report, err := fsck.CheckLive(t.Context(), &changing{Store: m.store, prefix: prefix})
+		report, err := fsck.CheckLive(t.Context(), &changing{Store: m.store, prefix: prefix}, time.Time{})
 		require.NoError(t, err)
 		require.Empty(t, report.Findings)
 		require.Zero(t, report.Broken())
 	}
 	m.remove(t, page(t, m.flushed[0]))
-	report, err := fsck.CheckLive(t.Context(), &changing{Store: m.store, prefix: layout.CRLHead})
+	report, err := fsck.CheckLive(t.Context(), &changing{Store: m.store, prefix: layout.CRLHead}, time.Time{})
 	require.NoError(t, err)
 	require.Equal(t, 3, report.Broken(), "what stays broken is found both times")
 	require.Error(t, report.Err())

@@ -47,6 +47,8 @@ func (c *checker) lists() error {
 			continue
 		}
 		c.report.CRLs++
+		c.named(key, issuer)
+		c.passed(head.ThisUpdate)
 		if err := c.body(key, name, head); err != nil {
 			return err
 		}
@@ -62,6 +64,7 @@ func (c *checker) places() error {
 	}
 	for _, issuer := range names {
 		key := layout.CRLPlaces + issuer
+		c.named(key, issuer)
 		raw, err := c.get(key)
 		if err != nil {
 			return err

@@ -13,15 +13,15 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
 )
 
-// CheckLive is Check for a mount that is written to meanwhile: what is found broken is
+// CheckLive is CheckAt for a mount that is written to meanwhile: what is found broken is
 // looked for once more, and what is not found again, at the same key and in the same
 // words, was only seen while it changed. Counts and notices are those of the last look.
-func CheckLive(ctx context.Context, store kv.Store) (Report, error) {
-	first, err := Check(ctx, store)
+func CheckLive(ctx context.Context, store kv.Store, now time.Time) (Report, error) {
+	first, err := CheckAt(ctx, store, now)
 	if err != nil || first.Err() == nil {
 		return first, err
 	}
-	second, err := Check(ctx, store)
+	second, err := CheckAt(ctx, store, now)
 	if err != nil {
 		return second, err
 	}
@@ -82,7 +82,7 @@ func (s *Service) Start() bool {
 	defer s.mu.Unlock()
 	var report Report
 	began := s.job.Start(func(ctx context.Context) (err error) {
-		report, err = CheckLive(ctx, s.config.Store)
+		report, err = CheckLive(ctx, s.config.Store, s.config.Now())
 		return err
 	}, func(err error) { s.end(report, err) })
 	if began {

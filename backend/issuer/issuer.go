@@ -96,6 +96,9 @@ func DefaultSettings() Settings {
 	return Settings{LeafNotAfter: "err", Usage: usage, Publish: PublishAuto}
 }
 
+// recordVersion is the version that a stored record carries.
+const recordVersion = 1
+
 // record is what is stored of one issuer.
 type record struct {
 	ID          string   `json:"id"`

@@ -69,7 +69,7 @@ type snapshot struct {
 func New(config Config) *Set {
 	return &Set{
 		Config:   config,
-		records:  kv.NewTable[record](config.Store, layout.Issuer, 1),
+		records:  kv.NewTable[record](config.Store, layout.Issuer, recordVersion),
 		defaults: kv.NewTable[Defaults](config.Store, layout.ConfigIssuers, 1),
 		urls:     kv.NewTable[URLs](config.Store, layout.ConfigURLs, 1),
 		cluster:  kv.NewTable[Cluster](config.Store, layout.ConfigCluster, 1),

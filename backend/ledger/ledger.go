@@ -214,3 +214,9 @@ func (l *Ledger) snapshot() (view, error) {
 	defer l.mu.Unlock()
 	return l.state.table.freeze(), nil
 }
+
+// SequenceTime returns a time that had come when the sequence number of a row was given
+// out.
+func SequenceTime(sequence uint64) time.Time {
+	return time.UnixMilli(int64(sequence >> 10)).UTC()
+}

@@ -50,7 +50,7 @@ var rooms = []room{
 
 	{7, "backend/ceremony", "fault cert profile lint sign hsm crl"},
 	{7, "backend/tidy", "fault cert job kv layout ledger issuer crl ocsp places"},
-	{7, "backend/fsck", "fault cert job kv layout profile lint sign role keyring ledger issuer catalog crl ocsp places"},
+	{7, "backend/fsck", "fault cert job kv layout profile lint sign role keyring ledger issuer catalog revoke crl ocsp places"},
 
 	{8, "backend", "fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp publisher feed places tidy fsck"},
 

@@ -142,6 +142,9 @@ func TestCa5_RevocationsOfAnEarlierBuildAreOnCRLsAndInOCSP(t *testing.T) {
 		require.Positive(t, after["active"].Number.Cmp(number(said.CRLNumbers["renewed"])))
 
 		// The CA whose issuer was deleted comes back: with its revocations.
+		lost := check(t, m.Storage)
+		require.Len(t, lost, 1)
+		require.Contains(t, lost[0], "issuer/"+said.Deleted["id"]+": 2 certificates that have not expired")
 		imported := m.Write(t, "issuers/import/cert", body{"pem_bundle": said.Deleted["certificate"]}).OK()
 		id := imported.Texts("imported_issuers")[0]
 		after["deleted"] = published(t, m, id)
