@@ -79,6 +79,7 @@ func TestKey1_TheGateWaitsForTheLedger(t *testing.T) {
 			err = ask(t, again, newKey(t))
 			require.True(t, m.store.Broken())
 			require.True(t, fault.Is(err, fault.Unavailable), "a ledger that cannot be read lets nothing pass: %v", err)
+			require.ErrorContains(t, err, "the history of the key cannot be read")
 		})
 	}
 }
