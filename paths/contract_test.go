@@ -289,7 +289,7 @@ func TestAnIntermediateComesBackSigned(t *testing.T) {
 		require.True(t, ok)
 		require.Equal(t, "issuing", row["issuer_name"])
 		read := m.Read(t, "issuer/issuing", nil).Expect(http.StatusOK)
-		require.Equal(t, "read-only,issuing-certificates,crl-signing,ocsp-signing", read.Text("usage"))
+		require.Equal(t, "crl-signing,issuing-certificates,ocsp-signing,read-only", read.Text("usage"))
 		patched := m.Patch(t, "issuer/issuing", map[string]any{"usage": "read-only,crl-signing,ocsp-signing"}).Expect(http.StatusOK)
 		require.Equal(t, "issuing", patched.Text("issuer_name"))
 		require.NotEqual(t, http.StatusOK, m.Write(t, "issuer/issuing/issue/web", map[string]any{"common_name": "a.example.com"}).Status)

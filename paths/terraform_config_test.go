@@ -137,7 +137,7 @@ func TestTerraformDefaultIssuerAndKey(t *testing.T) {
 // the built-in engine, except the name.
 func TestTerraformIssuer(t *testing.T) {
 	fresh := map[string]any{
-		"leaf_not_after_behavior": "err", "manual_chain": []any{}, "usage": "read-only,issuing-certificates,crl-signing,ocsp-signing",
+		"leaf_not_after_behavior": "err", "manual_chain": []any{}, "usage": "crl-signing,issuing-certificates,ocsp-signing,read-only",
 		"revocation_signature_algorithm": "", "issuing_certificates": []any{}, "crl_distribution_points": []any{},
 		"delta_crl_distribution_points": []any{}, "ocsp_servers": []any{}, "enable_aia_url_templating": false,
 	}

@@ -35,9 +35,9 @@ func (m *mount) tidyPaths() []*framework.Path {
 
 // tidyAnswer is the built-in engine's, with warnings. What it never counts here is 0.
 type tidyAnswer struct {
-	State   string `json:"state" doc:"Inactive, Running, Cancelling, Cancelled, Finished or Error."`
-	Error   string `json:"error,omitempty" doc:"Why the run failed."`
-	Message string `json:"message,omitempty" doc:"Current step of the run."`
+	State   string  `json:"state" doc:"Inactive, Running, Cancelling, Cancelled, Finished or Error."`
+	Error   *string `json:"error" blank:"null" doc:"Why the run failed; null when it did not."`
+	Message *string `json:"message" blank:"null" doc:"Current step of the run; null when none is running."`
 	tidyTimes
 	tidy.Task
 	tidyCounts
@@ -46,17 +46,17 @@ type tidyAnswer struct {
 }
 
 type tidyTimes struct {
-	Started  string `json:"time_started,omitempty" doc:"When the run began, RFC 3339."`
-	Finished string `json:"time_finished,omitempty" doc:"When the run ended, RFC 3339."`
-	LastAuto string `json:"last_auto_tidy_finished" doc:"When the last automatic run finished, RFC 3339; empty for never."`
+	Started  *string `json:"time_started" blank:"null" doc:"When the run began, RFC 3339; null before the first run."`
+	Finished *string `json:"time_finished" blank:"null" doc:"When the run ended, RFC 3339; null until then."`
+	LastAuto string  `json:"last_auto_tidy_finished" doc:"When the last automatic run finished, RFC 3339; empty for never."`
 }
 
 type tidyCounts struct {
 	Deleted        int  `json:"cert_store_deleted_count" doc:"Certificates removed that were not revoked."`
 	DeletedRevoked int  `json:"revoked_cert_deleted_count" doc:"Revoked certificates removed."`
 	DeletedIssuers int  `json:"issuer_deleted_count" doc:"Issuers removed."`
-	Current        *int `json:"current_cert_store_count" doc:"Number of stored certificates, with maintain_stored_certificate_counts of config/auto-tidy."`
-	CurrentRevoked *int `json:"current_revoked_cert_count" doc:"Number of stored revoked certificates, with the same setting."`
+	Current        *int `json:"current_cert_store_count" blank:"null" doc:"Number of stored certificates, with maintain_stored_certificate_counts of config/auto-tidy; otherwise null."`
+	CurrentRevoked *int `json:"current_revoked_cert_count" blank:"null" doc:"Number of stored revoked certificates, with the same setting; otherwise null."`
 	MissingIssuer  int  `json:"missing_issuer_cert_count" doc:"Always 0: every certificate names its issuer."`
 	Queue          int  `json:"revocation_queue_deleted_count" doc:"Always 0."`
 	CrossRevoked   int  `json:"cross_revoked_cert_deleted_count" doc:"Always 0."`
@@ -65,6 +65,7 @@ type tidyCounts struct {
 	RevokedAccount int  `json:"acme_account_revoked_count" doc:"Always 0."`
 	DeletedAccount int  `json:"acme_account_deleted_count" doc:"Always 0."`
 	DeletedOrders  int  `json:"acme_orders_deleted_count" doc:"Always 0."`
+	Nonces         int  `json:"cmpv2_nonce_deleted_count" doc:"Always 0."`
 }
 
 func (m *mount) startTidy(ctx context.Context, call *schema.Call, in tidy.Task) (schema.None, error) {
@@ -97,8 +98,8 @@ func (m *mount) readTidy(ctx context.Context, _ *schema.Call, _ schema.None) (ti
 		return tidyAnswer{}, err
 	}
 	answer := tidyAnswer{
-		State: string(run.State), Error: run.Error, Message: run.Message, Task: run.Task, Warnings: run.Warnings, Mount: m.id,
-		tidyTimes: tidyTimes{Started: rfc3339(run.Started), Finished: rfc3339(run.Finished), LastAuto: rfc3339(run.LastAuto)},
+		State: string(run.State), Error: orNull(run.Error), Message: orNull(run.Message), Task: run.Task, Warnings: run.Warnings, Mount: m.id,
+		tidyTimes: tidyTimes{Started: orNull(rfc3339(run.Started)), Finished: orNull(rfc3339(run.Finished)), LastAuto: rfc3339(run.LastAuto)},
 		tidyCounts: tidyCounts{
 			Deleted:        run.Removed.Certificates - run.Removed.Revoked,
 			DeletedRevoked: run.Removed.Revoked, DeletedIssuers: run.Issuers,
@@ -108,6 +109,14 @@ func (m *mount) readTidy(ctx context.Context, _ *schema.Call, _ schema.None) (ti
 		answer.Current, answer.CurrentRevoked = new(m.engine.Ledger.Count()), new(m.engine.Ledger.CountRevoked())
 	}
 	return answer, nil
+}
+
+// orNull returns nil for an empty text, which the built-in engine shows as null.
+func orNull(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }
 
 func (m *mount) cancelTidy(ctx context.Context, call *schema.Call, in schema.None) (tidyAnswer, error) {

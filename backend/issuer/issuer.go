@@ -76,7 +76,7 @@ type Settings struct {
 	Name                string   `json:"issuer_name" doc:"Name of the issuer, unique in the mount; usable wherever an issuer is referred to."`
 	LeafNotAfter        string   `json:"leaf_not_after_behavior" default:"err" enum:"err|truncate" doc:"Handling of a certificate that would expire after its issuer: err refuses the request, truncate shortens the certificate."`
 	ManualChain         []string `json:"manual_chain" doc:"References of the issuers of the chain, starting with this one. If empty, the engine builds the chain by signatures."`
-	Usage               []string `json:"usage" default:"read-only,issuing-certificates,crl-signing,ocsp-signing" enum:"read-only|issuing-certificates|crl-signing|ocsp-signing" doc:"Permitted uses of the issuer."`
+	Usage               []string `json:"usage" default:"crl-signing,issuing-certificates,ocsp-signing,read-only" enum:"read-only|issuing-certificates|crl-signing|ocsp-signing" doc:"Permitted uses of the issuer."`
 	RevocationAlgorithm string   `json:"revocation_signature_algorithm" doc:"Signature algorithm of CRLs and OCSP responses, such as SHA256WithRSA or ECDSAWithSHA384. If empty, the engine chooses it by the key."`
 	IssuingCertificates []string `json:"issuing_certificates" doc:"URLs of the issuer's certificate (AIA caIssuers), instead of those of config/urls."`
 	CRLDistribution     []string `json:"crl_distribution_points" doc:"URLs of the issuer's CRL, instead of those of config/urls. {{crl_shard}} is replaced by the shard of the certificate."`
@@ -93,6 +93,7 @@ func DefaultSettings() Settings {
 	for _, u := range Usages() {
 		usage = append(usage, string(u))
 	}
+	slices.Sort(usage) // as the built-in engine shows them
 	return Settings{LeafNotAfter: "err", Usage: usage, Publish: PublishAuto}
 }
 

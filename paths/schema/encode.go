@@ -7,7 +7,8 @@ import (
 
 // Encode returns what an answer holds: every field under its name, defaults and
 // empty lists included, so that a client that compares sees no drift. Secrets and
-// nil pointers are left out, and empty values whose json tag says omitempty.
+// nil pointers are left out, unless their blank tag says null, and empty values whose
+// json tag says omitempty.
 func Encode[T any](value T) map[string]any {
 	return planOf[T]().encode(reflect.Indirect(reflect.ValueOf(&value).Elem()))
 }
@@ -21,6 +22,9 @@ func (p *plan) encode(src reflect.Value) map[string]any {
 			continue
 		}
 		if f.pointer {
+			if value.IsNil() && f.null {
+				data[f.name] = nil
+			}
 			if value.IsNil() {
 				continue
 			}

@@ -20,6 +20,7 @@
 //	min:"n"              the smallest number; durations start at 0 without it
 //	items:"n"            the most elements of a list or map
 //	blank:"refuse"       a list takes no empty element; without it, one means nothing
+//	blank:"null"         an answer shows null where the pointer is nil; without it, nothing
 package schema
 
 import (
@@ -95,6 +96,7 @@ type traits struct {
 	captured bool
 	required bool
 	omit     bool
+	null     bool // answers show null for a nil pointer
 }
 
 // limits bound what a field accepts.
@@ -175,6 +177,7 @@ func newField(owner reflect.Type, member reflect.StructField, index []int) field
 			captured: member.Tag.Get("in") == "path" || member.Tag.Get("kind") == "path",
 			required: member.Tag.Get("required") == "true",
 			omit:     strings.Contains(options, "omitempty"),
+			null:     member.Tag.Get("blank") == "null",
 		},
 		index: index,
 		typ:   member.Type,

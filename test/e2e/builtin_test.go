@@ -137,6 +137,8 @@ var steps = []step{
 	{method: "GET", path: "cert/crl"},
 	{method: "GET", path: "crl/rotate"},
 	{method: "GET", path: "config/crl"},
+	{method: "GET", path: "config/auto-tidy"},
+	{method: "GET", path: "tidy-status"},
 	{method: "POST", path: "config/crl", body: fields{"expiry": "80h"}},
 	{method: "POST", path: "config/cluster", body: fields{"path": "https://v.example.com/v1/pki", "aia_path": "http://v.example.com/v1/pki"}},
 	{method: "GET", path: "config/cluster"},
