@@ -34,7 +34,7 @@ func TestConfigHasEveryBuiltInFieldAndDefault(t *testing.T) {
 	pathstest.Each(t, func(t *testing.T, m *pathstest.Mount) {
 		for path, want := range builtInConfig() {
 			if path == "config/crl" {
-				want["rebuild_delay"], want["shards"], want["keep_after_expiry"] = "1m", 1.0, "0" // ours
+				want["rebuild_delay"], want["shards"], want["keep_after_expiry"], want["this_update_backdate"] = "1m", 1.0, "0s", "1m" // ours
 			}
 			read := m.Read(t, path, nil).Expect(http.StatusOK).Data
 			require.Equal(t, want, read, path)
@@ -173,5 +173,5 @@ func TestTerraformIssuer(t *testing.T) {
 
 // ours reports whether a field of config/crl is not the built-in engine's.
 func ours(field string, _ any) bool {
-	return field == "rebuild_delay" || field == "shards" || field == "keep_after_expiry"
+	return field == "rebuild_delay" || field == "shards" || field == "keep_after_expiry" || field == "this_update_backdate"
 }

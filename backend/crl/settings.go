@@ -2,13 +2,12 @@ package crl
 
 import (
 	"context"
-	"strconv"
-	"strings"
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
+	"vault-plugin-secrets-enterprise-pki/backend/span"
 )
 
 // Settings are config/crl: the built-in engine's fields with its defaults, and
@@ -35,7 +34,7 @@ type Settings struct {
 	RebuildDelay              string `json:"rebuild_delay" doc:"How long after the last build a revocation may wait for the next one; revocations for key compromise never wait." default:"1m" kind:"duration-string"`
 	Shards                    int    `json:"shards" doc:"Into how many shards an issuer's certificates are divided, 1 to 128, where a URL in crl_distribution_points has {{crl_shard}}. Shards of an earlier number are published for as long as certificates name them." default:"1"`
 	ThisUpdateBackdate        string `json:"this_update_backdate" doc:"How far thisUpdate of CRLs and OCSP responses lies in the past, at most an hour: clients whose clocks are behind by less accept them." default:"1m" kind:"duration-string"`
-	KeepAfterExpiry           string `json:"keep_after_expiry" doc:"How long, at least, the CRL lists a revoked certificate after it has expired. With 0, one CRL issued after the expiry lists it." default:"0" kind:"duration-string"`
+	KeepAfterExpiry           string `json:"keep_after_expiry" doc:"How long, at least, the CRL lists a revoked certificate after it has expired. With 0, one CRL issued after the expiry lists it." default:"0s" kind:"duration-string"`
 }
 
 // DefaultSettings returns the settings of a mount that never wrote config/crl.
@@ -43,7 +42,7 @@ func DefaultSettings() Settings {
 	return Settings{
 		Expiry: "72h", OCSPExpiry: "12h", AutoRebuildGracePeriod: "12h",
 		DeltaRebuildInterval: "15m", MaxCRLEntries: -1, RebuildDelay: "1m",
-		Shards: 1, KeepAfterExpiry: "0", ThisUpdateBackdate: "1m",
+		Shards: 1, KeepAfterExpiry: "0s", ThisUpdateBackdate: "1m",
 	}
 }
 
@@ -57,7 +56,7 @@ func (s Settings) upgraded() Settings {
 		s.Shards = 1
 	}
 	if s.KeepAfterExpiry == "" {
-		s.KeepAfterExpiry = "0"
+		s.KeepAfterExpiry = "0s"
 	}
 	if s.ThisUpdateBackdate == "" {
 		s.ThisUpdateBackdate = DefaultSettings().ThisUpdateBackdate
@@ -103,9 +102,9 @@ func newRules(s Settings) (*rules, error) {
 		{"this_update_backdate", s.ThisUpdateBackdate, 0, &r.backdate},
 	}
 	for _, d := range durations {
-		parsed, err := parseDuration(d.text)
+		parsed, err := span.Parse(d.text)
 		if err != nil || parsed > maxDuration {
-			return nil, fault.Field(d.field, "must be a duration such as 72h, at most ten years, not %q", d.text)
+			return nil, fault.Field(d.field, "must be a duration such as 72h, 30d or 1y, at most ten years, not %q", d.text)
 		}
 		if parsed < d.least {
 			return nil, fault.Field(d.field, "must be at least %s, not %q", d.least, d.text)
@@ -164,19 +163,6 @@ func (r *rules) renewal(head Head) time.Time {
 
 // maxDuration bounds every duration in config/crl.
 const maxDuration = 10 * 365 * 24 * time.Hour
-
-// parseDuration reads "72h", "90" (seconds) or "3d", as clients of the built-in
-// engine write durations.
-func parseDuration(text string) (time.Duration, error) {
-	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil {
-		return time.Duration(seconds) * time.Second, nil
-	}
-	if days, found := strings.CutSuffix(text, "d"); found {
-		n, err := strconv.ParseInt(days, 10, 16)
-		return time.Duration(n) * 24 * time.Hour, err
-	}
-	return time.ParseDuration(text)
-}
 
 // Settings returns config/crl, defaults included.
 func (s *Service) Settings(ctx context.Context) (Settings, error) {

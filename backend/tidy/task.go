@@ -1,12 +1,11 @@
 package tidy
 
 import (
-	"strconv"
-	"strings"
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/ledger"
+	"vault-plugin-secrets-enterprise-pki/backend/span"
 )
 
 // Task says what one run removes: the built-in engine's fields, with its defaults.
@@ -94,11 +93,7 @@ func (t *Task) Check() error {
 
 // pause reads pause_duration: "100ms", or a number of seconds.
 func (t *Task) pause() (time.Duration, error) {
-	text := strings.TrimSpace(t.PauseDuration)
-	d, err := time.ParseDuration(text)
-	if seconds, number := strconv.ParseInt(text, 10, 32); number == nil {
-		d, err = time.Duration(seconds)*time.Second, nil
-	}
+	d, err := span.Parse(t.PauseDuration)
 	if err != nil || d < 0 || d > maxPause {
 		return 0, fault.Field("pause_duration", "must be a duration such as 100ms, at most %s, not %q", maxPause, t.PauseDuration)
 	}

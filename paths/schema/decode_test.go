@@ -157,7 +157,7 @@ func TestDecodeRefusesByName(t *testing.T) {
 		`{"ad": "e.com"}`:                                     "ad: is not a known field; did you mean allowed_domains?",
 		`{"domains": "e.com"}`:                                "domains: is not a known field; did you mean allowed_domains?",
 		`{"ttl": "10 y"}`:                                     "ttl: must be a duration such as \"720h\", \"30d\" or \"10y\"",
-		`{"ttl": "-1y"}`:                                      "ttl: must be a duration",
+		`{"ttl": "-1y"}`:                                      "ttl: must be at least 0 seconds",
 		`{"ttl": "300y"}`:                                     "ttl: must be a duration",
 		`{"nonsense_here": 1}`:                                "nonsense_here: is not a known field",
 		`{"name": "x"}`:                                       "name: is part of the path",

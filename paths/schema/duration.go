@@ -2,13 +2,10 @@ package schema
 
 import (
 	"encoding/json"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/hashicorp/go-secure-stdlib/parseutil"
-
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	spans "vault-plugin-secrets-enterprise-pki/backend/span"
 )
 
 // duration returns seconds. A text is a number of seconds, "30d", "10y" of 365 days
@@ -34,19 +31,11 @@ func duration(raw any, name string) (int64, error) {
 	return int64(parsed / time.Second), nil
 }
 
-const year = 365 * 24 * time.Hour
-
-// span reads a duration as clients of the built-in engine write it, or in years.
+// span reads a duration; its error names the field.
 func span(text, name string) (time.Duration, error) {
-	text = strings.TrimSpace(text)
-	if number, inYears := strings.CutSuffix(text, "y"); inYears {
-		if n, err := strconv.ParseUint(number, 10, 8); err == nil {
-			return time.Duration(n) * year, nil
-		}
-	}
-	parsed, err := parseutil.ParseDurationSecond(text)
+	parsed, err := spans.Parse(text)
 	if err != nil {
-		return 0, fault.Field(name, `must be a duration such as "720h", "30d" or "10y" (of 365 days), or a number of seconds`)
+		return 0, fault.Field(name, "%w", err)
 	}
 	return parsed, nil
 }

@@ -19,6 +19,7 @@ type room struct {
 var rooms = []room{
 	{0, "backend/fault", ""},
 	{0, "backend/layout", ""},
+	{0, "backend/span", ""},
 
 	{1, "backend/job", "fault"},
 	{1, "backend/kv", "fault"},
@@ -45,11 +46,11 @@ var rooms = []room{
 
 	{6, "backend/issue", "fault cert places profile lint sign role keypool keyring ledger issuer catalog"},
 	{6, "backend/revoke", "fault cert job kv layout keyring ledger issuer catalog"},
-	{6, "backend/crl", "fault cert kv layout lint sign ledger"},
+	{6, "backend/crl", "fault span cert kv layout lint sign ledger"},
 	{6, "backend/ocsp", "fault cert kv layout profile lint sign ledger"},
 
 	{7, "backend/ceremony", "fault cert profile lint sign hsm crl"},
-	{7, "backend/tidy", "fault cert job kv layout ledger issuer crl ocsp places"},
+	{7, "backend/tidy", "fault span cert job kv layout ledger issuer crl ocsp places"},
 	{7, "backend/fsck", "fault cert job kv layout profile lint sign role keyring ledger issuer catalog revoke crl ocsp places"},
 
 	{8, "backend", "fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp publisher feed places tidy fsck"},
@@ -66,7 +67,7 @@ var rooms = []room{
 	{11, "edge/signer", "fault cert sign hsm ocsp edge/config edge/disk edge/state"},
 	{12, "edge", "fault cert feed ocsp edge/config edge/disk edge/mirror edge/page edge/publish edge/serve edge/signer edge/state edge/vault"},
 
-	{9, "paths/schema", "fault cert"},
+	{9, "paths/schema", "fault span cert"},
 
 	{10, "paths", "backend paths/schema fault cert kv layout profile lint sign role hsm keypool keyring ledger issuer catalog issue revoke crl ocsp publisher feed tidy fsck"},
 
