@@ -61,9 +61,13 @@ func TestNames2_ATemplateThatCannotBeExpandedGrantsNothing(t *testing.T) {
 	for _, value := range []string{"", "example.com", "a"} {
 		who := role.Identity{EntityID: "e", Expand: func(string) (string, error) { return value, errors.New("no such entity") }}
 		for _, ask := range []role.Ask{
-			{AltNames: []string{"example.com"}}, {AltNames: []string{"x.example.com"}}, {AltNames: []string{"a.example.com"}},
-			{AltNames: []string{"aa.example.com"}}, {AltNames: []string{"a@example.com"}},
-			{URISANs: []string{"https://example.com/"}}, {URISANs: []string{"https://example.com/a"}},
+			{AltNames: []string{"example.com"}},
+			{AltNames: []string{"x.example.com"}},
+			{AltNames: []string{"a.example.com"}},
+			{AltNames: []string{"aa.example.com"}},
+			{AltNames: []string{"a@example.com"}},
+			{URISANs: []string{"https://example.com/"}},
+			{URISANs: []string{"https://example.com/a"}},
 		} {
 			_, _, err := r.Names(ask, who)
 			require.True(t, fault.Is(err, fault.Invalid), "%+v with %q: %v", ask, value, err)

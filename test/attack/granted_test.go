@@ -24,12 +24,18 @@ var grantedNames = []struct {
 	add   func(*cert.Names)
 	read  func(*testing.T, *x509.Certificate) []string
 }{
-	{"dns", "alt_names", "a.example.com", func(n *cert.Names) { n.DNS = append(n.DNS, "a.example.com") },
-		func(_ *testing.T, c *x509.Certificate) []string { return c.DNSNames }},
-	{"email", "alt_names", "jane@example.com", func(n *cert.Names) { n.Email = append(n.Email, "jane@example.com") },
-		func(_ *testing.T, c *x509.Certificate) []string { return c.EmailAddresses }},
-	{"ip", "ip_sans", "192.0.2.7", func(n *cert.Names) { n.IP = append(n.IP, net.IPv4(192, 0, 2, 7)) },
-		func(_ *testing.T, c *x509.Certificate) []string { return texts(c.IPAddresses) }},
+	{
+		"dns", "alt_names", "a.example.com", func(n *cert.Names) { n.DNS = append(n.DNS, "a.example.com") },
+		func(_ *testing.T, c *x509.Certificate) []string { return c.DNSNames },
+	},
+	{
+		"email", "alt_names", "jane@example.com", func(n *cert.Names) { n.Email = append(n.Email, "jane@example.com") },
+		func(_ *testing.T, c *x509.Certificate) []string { return c.EmailAddresses },
+	},
+	{
+		"ip", "ip_sans", "192.0.2.7", func(n *cert.Names) { n.IP = append(n.IP, net.IPv4(192, 0, 2, 7)) },
+		func(_ *testing.T, c *x509.Certificate) []string { return texts(c.IPAddresses) },
+	},
 	{"uri", "uri_sans", "spiffe://example.com/a", func(n *cert.Names) {
 		n.URI = append(n.URI, &url.URL{Scheme: "spiffe", Host: "example.com", Path: "/a"})
 	}, func(_ *testing.T, c *x509.Certificate) []string { return texts(c.URIs) }},
