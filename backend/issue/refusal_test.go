@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"math/big"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -124,6 +126,8 @@ func TestSelfIssued_ExactlyOneCertificate(t *testing.T) {
 	require.NoError(t, sign(one))
 	require.Equal(t, "certificate", fault.FieldOfError(sign(one+one)))
 	require.Equal(t, "certificate", fault.FieldOfError(sign("")))
+	require.NoError(t, m.issuers.PutURLs(t.Context(), issuer.URLs{OCSPServers: []string{"{{cluster_path}}/ocsp"}, EnableTemplating: true}))
+	require.ErrorContains(t, sign(one), "config/cluster", "a template that leads nowhere is refused")
 }
 
 // TestRespondersOfAnEndingCAEndWithIt: its certificate is cut, not refused.
@@ -136,4 +140,36 @@ func TestRespondersOfAnEndingCAEndWithIt(t *testing.T) {
 	signed, err := m.issue.Delegate(t.Context(), parent, newKey(t).Public(), 24*time.Hour, role.Identity{})
 	require.NoError(t, err)
 	require.Equal(t, parent.Certificate().NotAfter, signed.NotAfter)
+}
+
+func TestNamesOfACARequestThatCannotBeCertified(t *testing.T) {
+	m := start(t, nil)
+	san, err := asn1.Marshal([]asn1.RawValue{{Class: asn1.ClassContextSpecific, Tag: 8, Bytes: []byte{0x2a, 3}}}) // registeredID
+	require.NoError(t, err)
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		Subject: pkix.Name{CommonName: "Issuing"}, ExtraExtensions: []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: san}},
+	}, newKey(t))
+	require.NoError(t, err)
+	for _, used := range []bool{true, false} {
+		_, err = m.issue.SignIntermediate(t.Context(), issue.CARequest{
+			Subordinate: issue.Subordinate{Issuer: issuer.DefaultRef, CSR: der, UseCSR: used}, Subject: pkix.Name{CommonName: "Issuing"},
+			Profile: profile.ForCA(profile.KindSubCA), TTL: time.Hour,
+		}, role.Identity{})
+		require.Equal(t, used, err != nil, "%v", err)
+		require.True(t, err == nil || fault.FieldOfError(err) == "csr", "%v", err)
+	}
+}
+
+// TestARequestKeepsThePoolWaiting: keys are made ahead while nobody asks for a
+// certificate.
+func TestARequestKeepsThePoolWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := start(t, nil)
+		_, err := m.issue.Issue(t.Context(), issue.Request{Role: "web", KeyType: "rsa", KeyBits: 2048, Names: role.Ask{CommonName: "a.example.com"}}, role.Identity{})
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Zero(t, m.issue.Keys.Ready(cert.RSA2048))
+		m.issue.Keys.Close()
+		synctest.Wait()
+	})
 }

@@ -240,3 +240,12 @@ func TestConfigIsNotShared(t *testing.T) {
 	require.Equal(t, "web", r.Name())
 	refused(t, r, role.Ask{CommonName: "a.evil.org"}, role.Identity{}, "common_name")
 }
+
+func TestTheNameOfAProfileHasItsVersion(t *testing.T) {
+	base, err := profile.FromPreset("tls-server")
+	require.NoError(t, err)
+	for _, name := range []string{"web", "web@", "web@x", ""} {
+		_, err = role.New("web", role.DefaultConfigFor("web", base), &base, name)
+		require.Error(t, err, name)
+	}
+}

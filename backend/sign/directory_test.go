@@ -53,3 +53,32 @@ func TestCA2_KindsOfConstraintsThatAreNotUnderstood(t *testing.T) {
 		require.ErrorContains(t, err, kind)
 	}
 }
+
+// TestCA2_IllFormedDirectoryNamesInConstraints: what cannot be read cannot be kept to.
+func TestCA2_IllFormedDirectoryNamesInConstraints(t *testing.T) {
+	for _, base := range [][]byte{{0xa4, 3, 0x30, 1, 0}, {0xa4, 2, 0x05, 0}, {0xa4, 4, 0x30, 2, 0x31, 1}} {
+		require.ErrorContains(t, try(t, nil, nameConstraints(t, base, nil), leafTemplate("a.example")), "ill-formed nameConstraints", "%x", base)
+	}
+}
+
+// TestCA2_MailboxesWithoutAHost: a mailbox whose host is none is not compared with what
+// is excluded, but refused.
+func TestCA2_MailboxesWithoutAHost(t *testing.T) {
+	exclude := func(c *x509.Certificate) { c.ExcludedEmailAddresses = []string{"evil.example"} }
+	for mailbox, want := range map[string]string{"böse@good.example": "", "böse@evil.example": "excluded", "böse@evil example": "1.3.6.1.5.5.7.8.9", "böse@": "1.3.6.1.5.5.7.8.9"} {
+		text, err := asn1.MarshalWithParams(mailbox, "utf8,explicit,tag:0")
+		require.NoError(t, err)
+		oid, err := asn1.Marshal(asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 9})
+		require.NoError(t, err)
+		value, err := asn1.Marshal([]asn1.RawValue{{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: append(oid, text...)}})
+		require.NoError(t, err)
+		err = try(t, nil, exclude, with(leafTemplate(), func(c *x509.Certificate) {
+			c.ExtraExtensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Value: value, Critical: true}}
+		}))
+		if want == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, want, mailbox)
+	}
+}
