@@ -4,7 +4,6 @@ package keyring_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -386,22 +385,5 @@ func importPublic(t *testing.T, made *token.Token, id string) {
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("pkcs11-tool failed (%v: %s): install the Debian package opensc", err, out)
-	}
-}
-
-func TestLostOperationsOfTokensAreReported(t *testing.T) {
-	store := kvtest.New()
-	ring, _ := withToken(t, store)
-	_, err := ring.Generate(t.Context(), "", cert.P256, "t")
-	require.NoError(t, err)
-	ended, end := context.WithCancel(t.Context())
-	end()
-	_, err = ring.Generate(ended, "", cert.P256, "t")
-	require.ErrorIs(t, err, context.Canceled)
-	for n := 1; n <= 2; n++ {
-		fresh := newRing(t, store)
-		store.Break(n, kvtest.LoseWrite)
-		require.ErrorIs(t, fresh.DeleteToken(t.Context(), "t"), kvtest.ErrLost)
-		require.True(t, store.Broken())
 	}
 }
