@@ -1,6 +1,8 @@
 package ledger_test
 
 import (
+	"encoding/binary"
+	"strings"
 	"testing"
 	"time"
 
@@ -220,4 +222,62 @@ func TestRestartsShowSuspensions(t *testing.T) {
 			"": func(*rapid.T) { clean(t, store) },
 		})
 	})
+}
+
+// TestDamagedRowsAreNotRead: each rule of a row is checked by itself when a segment is
+// read.
+func TestDamagedRowsAreNotRead(t *testing.T) {
+	store := kvtest.New()
+	l := loaded(t, store, newClock())
+	serial := fill(t, l, 1)[0]
+	_, _, err := l.Revoke(t.Context(), serial, hold(start))
+	require.NoError(t, err)
+	_, _, err = l.Resume(t.Context(), serial, start, pass)
+	require.NoError(t, err)
+	require.NoError(t, l.Flush(t.Context()))
+	raw := string(store.Dump()[segments(store)[0]])
+	whole, err := ledger.DecodeSegment([]byte(raw))
+	require.NoError(t, err)
+	require.Len(t, whole.Rows, 1)
+	require.False(t, whole.Rows[0].Resumed.IsZero())
+
+	rest := raw[:len(raw)-1] // without the last number, the time of the resumption
+	for rest[len(rest)-1] >= 0x80 {
+		rest = rest[:len(rest)-1]
+	}
+	_, err = ledger.DecodeSegment([]byte(rest + "\x00"))
+	require.ErrorContains(t, err, "resumed row without a time")
+
+	const name = "www.example.com"
+	long := strings.Repeat("x", ledger.MaxText+1)
+	prefixed := func(text string) string { return string(binary.AppendUvarint(nil, uint64(len(text)))) + text }
+	_, err = ledger.DecodeSegment([]byte(strings.Replace(raw, prefixed(name), prefixed(long), 1)))
+	require.ErrorContains(t, err, "name of")
+
+	flags := strings.Index(raw, string(serial)) + len(serial)
+	for n := range 256 {
+		damaged := []byte(raw)
+		damaged[flags] = byte(n)
+		if read, err := ledger.DecodeSegment(damaged); err == nil {
+			require.True(t, read.Rows[0].Reason.Known(), "%#x", n)
+		}
+	}
+}
+
+func TestSerialNumbersOfOthersAreNotTouched(t *testing.T) {
+	store := kvtest.New()
+	l := loaded(t, store, newClock())
+	serial := issue(t, l, 1)[0]
+	foreign := ledger.Row{Serial: serial, Issuer: "another", NotAfter: start.Add(time.Hour), RevokedAt: start, Reason: cert.Superseded}
+	err := l.AddRevoked([]ledger.Row{foreign})
+	require.True(t, fault.Is(err, fault.Conflict), "%v", err)
+	row, found, err := l.Row(serial)
+	require.NoError(t, err)
+	require.True(t, found)
+	require.True(t, row.RevokedAt.IsZero())
+
+	store.Reset()
+	_, err = l.Get(t.Context(), "\x01")
+	require.True(t, fault.Is(err, fault.NotFound), "%v", err)
+	require.Zero(t, store.Counts().Total(), "no page can hold so short a serial number")
 }
