@@ -89,6 +89,9 @@ func (s *Service) Forget(ctx context.Context, issuer string) error {
 func (s *Service) remove(ctx context.Context, p *publication) error {
 	p.clean = false
 	name := p.name()
+	if _, err := s.heads.Get(ctx, name); err != nil { // of a newer release: it stays
+		return err
+	}
 	numbers, err := s.leftovers(ctx, name)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ package kv
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
@@ -64,11 +65,22 @@ func (t Table[T]) Get(ctx context.Context, name string) (*T, error) {
 		return nil, fmt.Errorf("decoding %s%s: %w", t.prefix, name, err)
 	}
 	if e.Version > t.version {
-		return nil, fault.New(fault.Internal, "record %s%s has version %d, written by a newer release (this one knows %d)",
-			t.prefix, name, e.Version, t.version)
+		return nil, Newer(t.prefix+name, e.Version, t.version)
 	}
 	return &e.Record, nil
 }
+
+// Newer returns the error of whoever meets a stored value of a newer release. key is a
+// storage key, and known the highest version that this release reads.
+func Newer(key string, version, known int) error {
+	return fault.New(fault.Internal, "storage of %s has version %d, this release reads up to %d: %w", key, version, known, errNewer)
+}
+
+var errNewer = errors.New("install the newer release")
+
+// IsNewer reports whether an error is one of Newer. Whoever meets it writes nothing in its
+// place.
+func IsNewer(err error) bool { return errors.Is(err, errNewer) }
 
 // Put writes the record under the name.
 func (t Table[T]) Put(ctx context.Context, name string, record *T) error {

@@ -45,7 +45,7 @@ func TestTableRefusesRecordsOfANewerRelease(t *testing.T) {
 	store := kvtest.New()
 	require.NoError(t, kv.NewTable[thing](store, "thing/", 2).Put(ctx, "a", &thing{"a", 1}))
 	_, err := kv.NewTable[thing](store, "thing/", 1).Get(ctx, "a")
-	require.ErrorContains(t, err, "newer release")
+	require.ErrorContains(t, err, "storage of thing/a has version 2, this release reads up to 1: install the newer release")
 }
 
 func TestTableRefusesWhatStorageWouldNotTake(t *testing.T) {

@@ -15,6 +15,9 @@ import (
 // The marker always comes first, because the hour of the serial may be closed: Load
 // would not look for the page then. Crashes are told as for rewrite.
 func (l *Ledger) Adopt(ctx context.Context, record Record) error {
+	if err := l.refusal(); err != nil {
+		return err
+	}
 	known, err := summarise(record.DER)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 	"vault-plugin-secrets-enterprise-pki/backend/kv"
+	"vault-plugin-secrets-enterprise-pki/backend/layout"
 )
 
 // amended is what a change of some records of a page came to.
@@ -37,6 +38,9 @@ func (l *Ledger) amendOne(ctx context.Context, serial cert.Serial, edit func(*Re
 // any, at most 2 Puts. edit is told of each record that is found, in the order of the
 // serials, changes it or not, and says which.
 func (l *Ledger) amend(ctx context.Context, id pageID, serials []cert.Serial, edit func(*Record) (changed bool, err error)) (amended, error) {
+	if err := l.refusal(); err != nil {
+		return amended{}, err
+	}
 	defer l.lock(id).Unlock()
 	s, err := l.read(ctx, id)
 	if err != nil {
@@ -222,5 +226,17 @@ func (l *Ledger) putMarker(ctx context.Context, serial cert.Serial) error {
 		return fmt.Errorf("writing marker of %s: %w", serial, err)
 	}
 	l.state.table.mark(string(serial), dirty, 0)
+	return nil
+}
+
+// checkMarker refuses a marker of a newer release. One that is gone is none.
+func (l *Ledger) checkMarker(ctx context.Context, serial cert.Serial) error {
+	raw, err := l.store.Get(ctx, DirtyKey(serial))
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", DirtyKey(serial), err)
+	}
+	if len(raw) > 0 && raw[0] > markerVersion {
+		return kv.Newer(layout.Dirty, int(raw[0]), markerVersion)
+	}
 	return nil
 }

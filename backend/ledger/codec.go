@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/kv"
 )
 
 // The encoding of pages and segments: unsigned varints (LEB128) and octets that
@@ -105,11 +106,16 @@ func (d *decoder) seconds() uint64 { return d.atMost(maxSeconds) }
 
 func (d *decoder) moment() time.Time { return moment(d.seconds()) }
 
-// version reads the version octet of a page or segment; newest is the highest that
+// version reads the version octet of a value below a prefix; newest is the highest that
 // this release knows.
-func (d *decoder) version(newest byte) {
-	if v := d.octet(); d.err == nil && (v == 0 || v > newest) {
-		d.fail("version %d is not one this release reads (1 to %d)", v, newest)
+func (d *decoder) version(prefix string, newest byte) {
+	v := d.octet()
+	switch {
+	case d.err != nil:
+	case v == 0:
+		d.fail("0 is no version")
+	case v > newest:
+		d.err, d.rest = kv.Newer(prefix, int(v), int(newest)), ""
 	}
 }
 

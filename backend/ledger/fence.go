@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/kv"
 	"vault-plugin-secrets-enterprise-pki/backend/layout"
 )
 
@@ -94,8 +95,10 @@ func decodeFence(raw []byte) ([]birth, error) {
 	switch {
 	case len(raw) == 0 || len(raw) == 1 && raw[0] == fenceBare:
 		return nil, nil
+	case raw[0] > fenceVersion:
+		return nil, kv.Newer(layout.Fence, int(raw[0]), fenceVersion)
 	case raw[0] != fenceVersion:
-		return nil, fault.New(fault.Internal, "version %d is not one this release reads (%d)", raw[0], fenceVersion)
+		return nil, fault.New(fault.Internal, "%d is no version of a fence of this length", raw[0])
 	case (len(raw)-1)%birthLength != 0:
 		return nil, fault.New(fault.Internal, "%d bytes are no chain of process starts", len(raw))
 	}

@@ -125,6 +125,9 @@ type state struct {
 	// horizon keeps: no row that ended before may be added.
 	ended uint64
 
+	// refused is set when storage turned out to be of a newer release; read without mu.
+	refused atomic.Pointer[error]
+
 	self   birth   // of this process; immutable
 	chain  []birth // what Load wrote in the fence, this process last
 	stored uint32  // number of the newest segment that is in storage
@@ -159,6 +162,9 @@ func (l *Ledger) Loaded() bool { return l.loaded.Load() }
 // questionable refuses questions until the rows are complete (rev-3).
 func (l *Ledger) questionable() error {
 	if !l.loaded.Load() {
+		if err := l.refusal(); err != nil {
+			return err
+		}
 		return fault.New(fault.Unavailable, "the ledger is still loading; ask again in a moment")
 	}
 	return nil

@@ -32,12 +32,36 @@ const (
 // hours that the newest segment does not call complete, and what the dirty markers
 // name. A change made by this process meanwhile is never undone: rows of segments
 // give way to rows that are fresh, and a page is read and shown under its lock.
+//
+// Storage of a newer release ends it for good: the ledger then refuses every question and
+// every change with the same error, and writes nothing. A release that changes pages,
+// segments or markers raises the version of the fence, which is read first.
 func (l *Ledger) Load(ctx context.Context) error {
 	l.maintenance.Lock()
 	defer l.maintenance.Unlock()
 	if l.loaded.Load() {
 		return nil
 	}
+	if err := l.refusal(); err != nil {
+		return err
+	}
+	err := l.load(ctx)
+	if kv.IsNewer(err) {
+		l.state.refused.Store(&err)
+	}
+	return err
+}
+
+// refusal returns why Load will never end well, nil when nothing is known of that.
+func (l *Ledger) refusal() error {
+	if err := l.state.refused.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// load is Load for a caller that holds maintenance.
+func (l *Ledger) load(ctx context.Context) error {
 	if err := l.fence(ctx); err != nil {
 		return err
 	}
@@ -269,6 +293,9 @@ func (l *Ledger) loadMarkers(ctx context.Context) error {
 		if !ok {
 			l.log.Warn("not a marker of the ledger", "key", layout.Dirty+names[i])
 			return nil
+		}
+		if err := l.checkMarker(ctx, serial); err != nil {
+			return err
 		}
 		id, _ := pageIDOf(serial)
 		if err := l.adopt(ctx, id); err != nil {

@@ -52,6 +52,9 @@ func (l *Ledger) NewPage(n int) (*Page, error) {
 	if n < 1 || n > MaxPage {
 		return nil, fault.New(fault.Invalid, "a page holds 1 to %d certificates, not %d", MaxPage, n)
 	}
+	if err := l.refusal(); err != nil {
+		return nil, err
+	}
 	l.mu.RLock()
 	// A clock that went back must not put a page into an hour that a restart would
 	// no longer look at.

@@ -7,6 +7,7 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/layout"
 )
 
 // Caps on texts in a record, in octets. They keep every page of rows far below
@@ -176,7 +177,7 @@ func encodeSheet(s sheet) []byte {
 
 func decodeSheet(raw []byte) (sheet, error) {
 	d := decoder{rest: string(raw)}
-	d.version(pageVersion)
+	d.version(layout.Page, pageVersion)
 	var s sheet
 	copy(s.id[:], d.take(pageIDLength))
 	n := d.atMost(MaxPage)

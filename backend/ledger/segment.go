@@ -179,7 +179,7 @@ const minRow = 2 + 1 + 4 + 1 + 1 + 1 + 8 + 1
 // DecodeSegment decodes a stored segment.
 func DecodeSegment(raw []byte) (Segment, error) {
 	d := decoder{rest: string(raw)}
-	d.version(segmentVersion)
+	d.version(layout.Segment, segmentVersion)
 	var s Segment
 	s.Complete = uint32(d.atMost(maxHour))
 	s.Zone = Zone{

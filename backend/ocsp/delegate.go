@@ -225,6 +225,9 @@ func (r *Responder) Forget(ctx context.Context, issuer string) error {
 	delete(r.directs, issuer)
 	delete(r.failures, issuer)
 	r.mu.Unlock()
+	if _, err := r.records.Get(ctx, issuer); err != nil { // of a newer release: it stays
+		return err
+	}
 	return r.records.Delete(ctx, issuer)
 }
 

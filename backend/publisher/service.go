@@ -246,6 +246,13 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	defer s.known.Store(nil)
+	// What a newer release has written stays.
+	if _, err := s.publishers.Get(ctx, name); err != nil {
+		return err
+	}
+	if _, err := s.reports.Get(ctx, name); err != nil {
+		return err
+	}
 	if err := s.publishers.Delete(ctx, name); err != nil {
 		return err
 	}

@@ -137,6 +137,9 @@ func (b *Bulk) Start(ctx context.Context, order Order) (Run, error) {
 	if err != nil {
 		return Run{}, err
 	}
+	if err := b.checkLast(ctx); err != nil {
+		return Run{}, err
+	}
 	run := Run{Order: order, Survey: p.Survey, State: Running, Started: now.UTC()}
 	noted := make(chan error, 1)
 	if !b.begin(run, func(ctx context.Context) error {
@@ -159,6 +162,19 @@ func (b *Bulk) Start(ctx context.Context, order Order) (Run, error) {
 	}
 	b.log.Info("bulk revocation started", "certificates", p.Matched, "pages", p.Pages, "reason", order.Reason.String())
 	return run, nil
+}
+
+// checkLast refuses to write over the run of a newer release, unless this process wrote
+// the last one.
+func (b *Bulk) checkLast(ctx context.Context) error {
+	b.mu.Lock()
+	ours := b.run != nil
+	b.mu.Unlock()
+	if ours {
+		return nil
+	}
+	_, err := b.runs.Get(ctx, "")
+	return err
 }
 
 // begin starts the work of a run; false when there is one under way.

@@ -179,7 +179,7 @@ func TestBudgetOfBulkRevocation(t *testing.T) {
 
 		run := m.run(t, order(revoke.Filter{Role: "web"}, cert.Superseded))
 		require.Equal(t, 3*ledger.MaxPage, run.Done.Revoked)
-		require.Equal(t, kvtest.Counts{Gets: 3, Puts: 3*2 + 2}, m.store.Counts())
+		require.Equal(t, kvtest.Counts{Gets: 4, Puts: 3*2 + 2}, m.store.Counts())
 		m.store.Reset()
 		run = m.run(t, order(revoke.Filter{Role: "web"}, cert.Superseded))
 		require.Zero(t, run.Done.Revoked)
