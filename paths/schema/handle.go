@@ -35,7 +35,7 @@ func Handle(ctx context.Context, backend *framework.Backend, req *logical.Reques
 	switch req.Operation {
 	case logical.HelpOperation:
 		response, err = backend.HandleRequest(ctx, req)
-		inline(response)
+		inline(response, backend.Paths)
 		return response, err
 	case logical.RenewOperation, logical.RevokeOperation, logical.RollbackOperation, logical.RotationOperation:
 		return backend.HandleRequest(ctx, req)

@@ -194,7 +194,7 @@ func Path(pattern, synopsis, description string, operations ...Operation) *frame
 				http.StatusOK: {{Description: "OK", Fields: o.output.answers()}},
 			}
 		}
-		path.Operations[o.verb] = properties
+		path.Operations[o.verb] = handler{properties, o}
 		o.addFields(path.Fields)
 	}
 	return path
