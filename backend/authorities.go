@@ -1,10 +1,12 @@
 package backend
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +36,22 @@ func (b *Backend) live(ctx context.Context, issuers []string) (issuer.Live, erro
 		}
 	}
 	return live, nil
+}
+
+// isRevoked is issuer.Config.Revoked.
+func (b *Backend) isRevoked(ctx context.Context, certificate *x509.Certificate) (bool, error) {
+	if err := b.loadLedger(ctx); err != nil {
+		return false, err
+	}
+	row, found, err := b.Ledger.Row(cert.SerialOf(certificate.SerialNumber))
+	if err != nil || !found || row.RevokedAt.IsZero() || row.Unstored {
+		return false, err
+	}
+	record, err := b.Ledger.Get(ctx, row.Serial)
+	if err != nil {
+		return false, fmt.Errorf("reading certificate %s: %w", row.Serial, err)
+	}
+	return bytes.Equal(record.DER, certificate.Raw), nil // another CA may use the number (id-1)
 }
 
 // recorded reports whether a certificate of some issuers is on record that has not
@@ -91,7 +109,7 @@ func (b *Backend) settleIssuers(ctx context.Context) error {
 	b.settled.mu.Lock()
 	defer b.settled.mu.Unlock()
 	issuers, err := b.Issuers.All(ctx)
-	if err != nil || len(issuers) == b.settled.issuers {
+	if err != nil || slices.EqualFunc(issuers, b.settled.issuers, func(i *issuer.Issuer, id string) bool { return i.ID() == id }) {
 		return err
 	}
 	named, err := b.Ledger.Issuers()
@@ -110,12 +128,12 @@ func (b *Backend) settleIssuers(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("reading a certificate of issuer %s: %w", id, err)
 		}
-		signed, err := x509.ParseCertificate(record.DER)
+		issued, err := x509.ParseCertificate(record.DER)
 		if err != nil {
 			return fmt.Errorf("reading certificate %s: %w", sample, err)
 		}
 		for _, heir := range issuers {
-			if signed.CheckSignatureFrom(heir.Certificate()) != nil {
+			if !signed(heir, issued) {
 				continue
 			}
 			// Edges know the rows under the old id: with new sequence numbers they fetch them
@@ -131,14 +149,17 @@ func (b *Backend) settleIssuers(ctx context.Context) error {
 			break
 		}
 	}
-	b.settled.issuers = len(issuers)
+	b.settled.issuers = b.settled.issuers[:0]
+	for _, i := range issuers {
+		b.settled.issuers = append(b.settled.issuers, i.ID())
+	}
 	return nil
 }
 
 // settled is what settleIssuers knows.
 type settled struct {
 	mu      sync.Mutex // one at a time
-	issuers int        // how many there were when every row had one; guarded by mu
+	issuers []string   // ids of those that there were when it ended; guarded by mu
 }
 
 func (b *Backend) now() time.Time { return b.background.now() }

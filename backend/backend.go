@@ -84,7 +84,7 @@ func New(config Config) *Backend {
 	b.background.ctx, b.background.cancel = context.WithCancel(context.Background())
 	b.Ring = keyring.New(keyring.Config{Store: config.Store, Log: config.Log, Mount: config.Mount, Now: config.Now})
 	b.Issuers = issuer.New(issuer.Config{
-		Store: config.Store, Ring: b.Ring, Log: config.Log, Now: config.Now, Live: b.live,
+		Store: config.Store, Ring: b.Ring, Log: config.Log, Now: config.Now, Live: b.live, Revoked: b.isRevoked,
 		CheckPast: func(ctx context.Context, key cert.Fingerprint) error {
 			return b.Issue.CheckPast(ctx, key, profile.KindSubCA)
 		},

@@ -219,14 +219,25 @@ func (s ownIssuers) issuers() []*issuer.Issuer {
 	return slices.DeleteFunc(s.b.issuers(), func(i *issuer.Issuer) bool { return i.KeyID() == "" || i.State() == issuer.Revoked })
 }
 
-// signedBy returns the issuer whose key in this mount signed a certificate.
+// signedBy returns the issuer, deleted or not, that signed a certificate with a key in
+// this mount.
 func (b *Backend) signedBy(c *x509.Certificate) (string, bool) {
-	for _, i := range b.issuers() {
-		if i.KeyID() != "" && c.CheckSignatureFrom(i.Certificate()) == nil {
+	all, err := b.Issuers.All(b.background.ctx)
+	if err != nil {
+		b.background.log.Warn("loading issuers failed", "error", err)
+	}
+	for _, i := range all {
+		if i.KeyID() != "" && signed(i, c) {
 			return i.ID(), true
 		}
 	}
 	return "", false
+}
+
+// signed reports whether the CA of an issuer signed a certificate. The key alone does not
+// tell: it may be that of CAs with other subjects.
+func signed(by *issuer.Issuer, c *x509.Certificate) bool {
+	return cert.NameKey(c.RawIssuer) == cert.NameKey(by.Certificate().RawSubject) && c.CheckSignatureFrom(by.Certificate()) == nil
 }
 
 // allowsReason reports whether the profile version under which a certificate was
@@ -263,7 +274,7 @@ func (b *Backend) ImportCRL(ctx context.Context, ref string, raw []byte) (crl.He
 func (b *Backend) Published(ctx context.Context, ids []string) error {
 	var problems []error
 	for _, id := range ids {
-		i, err := b.Issuers.Get(ctx, id)
+		i, err := b.Issuers.Published(ctx, id) // one that was deleted may have its key back
 		if err != nil {
 			problems = append(problems, err)
 			continue
@@ -298,9 +309,9 @@ func (b *Backend) RevokeIssuer(ctx context.Context, ref string) (revoked *issuer
 	}
 	for _, i := range ended {
 		if i != ended[0] {
-			warnings = append(warnings, fmt.Sprintf("Issuer %s has the same key and was revoked too.", i.ID()))
+			warnings = append(warnings, fmt.Sprintf("Issuer %s (%s) has the same key: its certificate is revoked too.", i.ID(), i.State()))
 		}
-		recorded, err := b.revokeCertificate(ctx, i)
+		recorded, err := b.revokeCertificate(ctx, i, ended[0].RevokedAt())
 		if err != nil {
 			return nil, nil, err
 		}
@@ -313,9 +324,9 @@ func (b *Backend) RevokeIssuer(ctx context.Context, ref string) (revoked *issuer
 
 // revokeCertificate revokes the certificate of a revoked issuer in the ledger, and
 // reports whether it is there.
-func (b *Backend) revokeCertificate(ctx context.Context, i *issuer.Issuer) (recorded bool, err error) {
+func (b *Backend) revokeCertificate(ctx context.Context, i *issuer.Issuer, at time.Time) (recorded bool, err error) {
 	// Another CA may have given the serial number to something else (id-1).
-	record, changed, err := b.Ledger.RevokeIf(ctx, i.Serial(), ledger.Revocation{At: i.RevokedAt(), Reason: cert.CACompromise},
+	record, changed, err := b.Ledger.RevokeIf(ctx, i.Serial(), ledger.Revocation{At: at, Reason: cert.CACompromise},
 		func(record *ledger.Record) error {
 			if !bytes.Equal(record.DER, i.Certificate().Raw) {
 				return fault.New(fault.NotFound, "certificate %s is not that of issuer %s", record.Serial, i.ID())

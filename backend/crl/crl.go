@@ -123,6 +123,8 @@ type Head struct {
 	// Imported says that the list was signed elsewhere and brought in.
 	Imported   bool      `json:"imported,omitempty"`
 	ImportedAt time.Time `json:"imported_at,omitzero"`
+	// Aside are entries of a complete list that the ledger cannot have.
+	Aside []Aside `json:"aside,omitempty"`
 }
 
 // CRLNumber returns the number in the list (RFC 5280 section 5.2.3).

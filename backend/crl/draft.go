@@ -25,6 +25,7 @@ type task struct {
 	points    Points
 	now       time.Time
 	kept      map[string]time.Duration // retention by profile
+	aside     []Aside                  // entries of the complete list that have no row
 }
 
 // task finds out what decides on the lists of an issuer now.
@@ -120,10 +121,10 @@ func (t *task) complete(ctx context.Context, last *Head) (*draft, error) {
 		}
 	}
 	ca := t.authority.Certificate()
-	if d.extent, err = measure(entriesOf(counted, ca)); err != nil {
+	if d.extent, err = measure(t.withAside(entriesOf(counted, ca))); err != nil {
 		return nil, fmt.Errorf("measuring the crl of issuer %s: %w", t.issuer, err)
 	}
-	d.entries, d.head.Ended = entriesOf(listed, ca), ended
+	d.entries, d.head.Ended, d.head.Aside = t.withAside(entriesOf(listed, ca)), ended, t.aside
 	if t.rules.deltas() {
 		d.list.Freshest, d.head.URLs = t.points.Delta, t.points.Delta
 		d.head.Before = t.earlier(last)

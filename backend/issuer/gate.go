@@ -2,6 +2,9 @@ package issuer
 
 import (
 	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
@@ -16,6 +19,36 @@ func (s *Set) admit(ctx context.Context, snap *snapshot, field string, key cert.
 		err = s.CheckPast(ctx, key)
 	}
 	return fault.Blame(field, err)
+}
+
+// admitCertificate is admit for a certificate that is to become an issuer. One that a CA
+// of this mount has revoked or suspended does not come with its key: it would issue
+// (ca-4).
+func (s *Set) admitCertificate(ctx context.Context, snap *snapshot, p *plan, c *x509.Certificate, key cert.Fingerprint) error {
+	if err := s.admit(ctx, snap, "certificate", key); err != nil {
+		return fmt.Errorf("importing %q: %w", c.Subject.String(), err)
+	}
+	revoked, err := s.isRevoked(ctx, c)
+	if err != nil || !revoked {
+		return err
+	}
+	held, err := s.Ring.FindPublic(ctx, c.PublicKey)
+	if err != nil {
+		return err
+	}
+	if held != nil || slices.ContainsFunc(p.keys, func(k privateKey) bool { return k.public == key }) {
+		return fault.FieldOf(fault.Conflict, "certificate", "certificate %s of %q is revoked or suspended: have its CA issue another one",
+			cert.SerialOf(c.SerialNumber), c.Subject.String())
+	}
+	return nil
+}
+
+// isRevoked reports whether a CA of this mount has revoked or suspended a certificate.
+func (s *Set) isRevoked(ctx context.Context, c *x509.Certificate) (bool, error) {
+	if s.Config.Revoked == nil {
+		return false, nil
+	}
+	return s.Config.Revoked(ctx, c)
 }
 
 // AdmitKey sends a public key that is to become a CA's through the gate.

@@ -100,11 +100,13 @@ func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Cert
 	for _, known := range snap.ordered {
 		switch {
 		case known.cert == nil || !known.cert.Equal(c):
+		case known.State() == Deleted && p.has(known.ID()): // twice in the bundle
+			return nil
 		case known.State() == Deleted:
-			if err := s.admit(ctx, snap, "certificate", known.key); err != nil {
-				return fmt.Errorf("importing %q: %w", c.Subject.String(), err)
+			if err := s.admitCertificate(ctx, snap, p, c, known.key); err != nil {
+				return err
 			}
-			return s.planReturn(ctx, p, known)
+			return s.planReturn(ctx, snap, p, known)
 		default:
 			return s.planKnown(ctx, snap, p, known)
 		}
@@ -118,8 +120,8 @@ func (s *Set) planOne(ctx context.Context, snap *snapshot, p *plan, c *x509.Cert
 	if err != nil {
 		return err
 	}
-	if err := s.admit(ctx, snap, "certificate", fingerprint); err != nil {
-		return fmt.Errorf("importing %q: %w", c.Subject.String(), err)
+	if err := s.admitCertificate(ctx, snap, p, c, fingerprint); err != nil {
+		return err
 	}
 	ca := snap.authorityOf(c)
 	key, err := s.Ring.FindPublic(ctx, c.PublicKey)
@@ -164,7 +166,11 @@ func (s *Set) planKnown(ctx context.Context, snap *snapshot, p *plan, known *Iss
 	if err != nil {
 		return err
 	}
-	if key == nil || known.State() != External {
+	revoked, err := s.isRevoked(ctx, known.cert)
+	if err != nil {
+		return err
+	}
+	if key == nil || known.State() != External || revoked {
 		p.existing = append(p.existing, &known.record)
 		return nil
 	}
@@ -277,11 +283,12 @@ func (s *Set) store(ctx context.Context, snap *snapshot, p *plan, result *Import
 	return s.followLatest(ctx, snap, slices.Concat(p.records, p.bound))
 }
 
-// adopt gives an imported key to the certificates, new or known, that carry it.
+// adopt gives an imported key to the certificates, new or known, that carry it. Of
+// deleted issuers too: they stay deleted, and their CA signs CRLs again.
 func (s *Set) adopt(ctx context.Context, snap *snapshot, p *plan, key *keyring.Key) error {
 	take := func(r *record) bool {
 		view, err := viewOf(r)
-		return err == nil && r.State == External && view.key == key.Fingerprint()
+		return err == nil && (r.State == External || r.State == Deleted && r.KeyID == "") && view.key == key.Fingerprint()
 	}
 	for _, r := range p.records {
 		if take(r) {
@@ -293,7 +300,17 @@ func (s *Set) adopt(ctx context.Context, snap *snapshot, p *plan, key *keyring.K
 		if len(r.Certificate) == 0 || !take(&r) {
 			continue
 		}
-		r.State, r.KeyID = Active, key.ID
+		r.KeyID = key.ID
+		if r.State == External {
+			revoked, err := s.isRevoked(ctx, known.cert)
+			if err != nil {
+				return err
+			}
+			if revoked { // it never issues, and CRLs of its CA are imported as before
+				continue
+			}
+			r.State = Active
+		}
 		if err := s.records.Put(ctx, r.ID, &r); err != nil {
 			return fmt.Errorf("storing issuer %s: %w", r.ID, err)
 		}

@@ -68,10 +68,12 @@ func (s *Set) Delete(ctx context.Context, ref string, options DeleteOptions) (De
 				return err
 			}
 		}
-		if target.cert == nil || expired { // nobody asks any more
-			done.Gone = expired && len(snap.members[target.ca]) == 1
-			return s.records.Delete(ctx, target.ID())
+		done.Gone = expired && s.ended(snap.members[target.ca], target)
+		if target.cert == nil || done.Gone { // nobody asks any more
+			return s.remove(ctx, snap.members[target.ca], target)
 		}
+		// One that has expired is hidden too while its CA has other issuers: rows name it,
+		// such as those of an imported CRL, and the CRL goes on listing them.
 		done.Kept = done.Live.Count > 0
 		next := target.record
 		next.CA, next.State, next.DeletedAt = target.ca, Deleted, s.Now().Unix()
@@ -81,6 +83,27 @@ func (s *Set) Delete(ctx context.Context, ref string, options DeleteOptions) (De
 		return s.records.Put(ctx, next.ID, &next)
 	})
 	return done, err
+}
+
+// ended reports whether all issuers of a CA but one are deleted and expired.
+func (s *Set) ended(members []*Issuer, but *Issuer) bool {
+	return !slices.ContainsFunc(members, func(i *Issuer) bool {
+		return i != but && (i.State() != Deleted || s.Now().Before(i.cert.NotAfter))
+	})
+}
+
+// remove removes the record of an issuer, after those of the hidden issuers of its CA: if
+// we crash in between, the same call does the rest.
+func (s *Set) remove(ctx context.Context, hidden []*Issuer, target *Issuer) error {
+	for _, i := range hidden {
+		if i == target {
+			continue
+		}
+		if err := s.records.Delete(ctx, i.ID()); err != nil {
+			return fmt.Errorf("deleting issuer %s: %w", i.ID(), err)
+		}
+	}
+	return s.records.Delete(ctx, target.ID())
 }
 
 // checkDelete refuses to end a CA that live certificates depend on.
@@ -156,8 +179,8 @@ func (n *snapshot) above(members []*Issuer) bool {
 
 // Revoke ends an issuer and every other one that has its key: a CA is revoked as
 // compromised, and what is compromised is the key. They never issue again and are no
-// longer the default. Relying parties learn it from the CRLs of their parent CAs. The
-// issuer that was named comes first.
+// longer the default. Relying parties learn it from the CRLs of their parent CAs, of
+// issuers that were deleted too. The issuer that was named comes first.
 //
 // If we crash in between, some of them are not called revoked, and issue no more all
 // the same (Issuer.May): the same call does the rest.
@@ -173,10 +196,13 @@ func (s *Set) Revoke(ctx context.Context, ref string) ([]*Issuer, error) {
 			return err
 		}
 		for _, twin := range snap.ordered {
-			if twin == target || twin.key != target.key || twin.KeyID() == "" || twin.cert == nil || twin.State() == Deleted {
+			if twin == target || twin.key != target.key || twin.KeyID() == "" || twin.cert == nil {
 				continue
 			}
 			ids = append(ids, twin.ID())
+			if twin.State() == Deleted { // it stays so: the key bars its way back (checkKey)
+				continue
+			}
 			if err := s.end(ctx, snap, twin); err != nil {
 				return err
 			}
@@ -188,11 +214,13 @@ func (s *Set) Revoke(ctx context.Context, ref string) ([]*Issuer, error) {
 	}
 	ended := make([]*Issuer, 0, len(ids))
 	for _, id := range ids {
-		i, err := s.Get(ctx, id)
+		i, err := s.Current(ctx, id) // Get finds no deleted one
 		if err != nil {
 			return nil, err
 		}
-		ended = append(ended, i)
+		if i != nil {
+			ended = append(ended, i)
+		}
 	}
 	return ended, nil
 }

@@ -3,13 +3,14 @@ package issuer
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
 // planReturn brings a deleted issuer back whose certificate is imported again: with its
 // id and names, which URLs in certificates carry.
-func (s *Set) planReturn(ctx context.Context, p *plan, deleted *Issuer) error {
+func (s *Set) planReturn(ctx context.Context, snap *snapshot, p *plan, deleted *Issuer) error {
 	key, err := s.Ring.FindPublic(ctx, deleted.cert.PublicKey)
 	if err != nil {
 		return err
@@ -19,8 +20,17 @@ func (s *Set) planReturn(ctx context.Context, p *plan, deleted *Issuer) error {
 	if key != nil {
 		back.State, back.KeyID = Active, key.ID
 	}
+	// Meanwhile another issuer of the CA may have taken the name.
+	if snap.checkName(deleted, back.Settings.Name) != nil || p.names(back.Settings.Name) {
+		back.Settings.Name = ""
+	}
 	p.add(&back, deleted.cert)
 	return nil
+}
+
+// names reports whether an issuer of the plan has a name.
+func (p *plan) names(name string) bool {
+	return slices.ContainsFunc(p.records, func(r *record) bool { return strings.EqualFold(r.Settings.Name, name) })
 }
 
 // maxFormerNames bounds the names that an issuer has had.

@@ -33,6 +33,9 @@ type Config struct {
 	// Live tells what lives of the certificates that issuers, given by id, have signed.
 	// Unavailable while that is not known. Nil: none do.
 	Live func(ctx context.Context, issuers []string) (Live, error)
+	// Revoked reports whether a CA of the mount has revoked or suspended a certificate.
+	// Nil: none has. It must not call the set.
+	Revoked func(ctx context.Context, certificate *x509.Certificate) (bool, error)
 }
 
 // Set is the issuers of one mount. Reads come from an immutable snapshot and touch

@@ -3,9 +3,10 @@ package ledger
 import (
 	"context"
 	"iter"
+	"slices"
+	"time"
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
-	"vault-plugin-secrets-enterprise-pki/backend/fault"
 )
 
 // IssuedBy iterates over the rows of some issuers in the order of serials, see Rows.
@@ -48,29 +49,35 @@ func (l *Ledger) Issuers() (map[string]cert.Serial, error) {
 // AddRevoked shows rows of certificates that were issued and revoked elsewhere, from the
 // CRL of a CA whose key is here now, so that the next CRLs list them. They have no
 // record. They are durable when the next Flush has ended well; adding them again changes
-// nothing.
+// nothing. issuers are the ids of the CA's issuers.
 //
-// Conflict, with nothing added, when a serial number is that of a certificate of another
-// issuer: rows are found by serial number, and that row must not go.
-func (l *Ledger) AddRevoked(rows []Row) error {
+// It returns the rows that it has not shown. Those of recorded have a record of an issuer
+// of the CA, which Revoke changes. Those of foreign have the serial number of a
+// certificate of another CA: rows are found by serial number, and that row must not go.
+func (l *Ledger) AddRevoked(rows []Row, issuers []string) (recorded, foreign []Row, err error) {
 	if err := l.questionable(); err != nil {
-		return err
+		return nil, nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v := l.state.table.view()
-	for i := range rows {
-		old, found := v.get(string(rows[i].Serial))
-		if found && (v.words[old.issuer] != rows[i].Issuer || !old.has(unstored)) {
-			return fault.New(fault.Conflict, "serial number %s is that of a certificate of this mount", rows[i].Serial)
+	for _, row := range rows {
+		row.Unstored = true
+		v := l.state.table.view() // anew: what was shown has changed it
+		old, found := v.get(string(row.Serial))
+		switch {
+		case !found:
+			l.state.show(&row, 0)
+		case !slices.Contains(issuers, v.words[old.issuer]):
+			foreign = append(foreign, row)
+		case !old.has(unstored):
+			recorded = append(recorded, row)
+		case old.revokedAt == 0:
+			wide := v.wide(old)
+			wide.RevokedAt, wide.Reason, wide.Invalidity, wide.Resumed = row.RevokedAt, row.Reason, row.Invalidity, time.Time{}
+			l.state.show(&wide, 0)
 		}
 	}
-	for i := range rows {
-		row := rows[i]
-		row.Unstored = true
-		l.state.show(&row, 0)
-	}
-	return nil
+	return recorded, foreign, nil
 }
 
 // Touch gives every row of an issuer a new sequence number, so that readers of Changes
