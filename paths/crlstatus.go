@@ -10,7 +10,7 @@ import (
 
 // publication says when a CRL shows what became of a certificate.
 type publication struct {
-	CRLStatus string `json:"crl_status,omitempty" doc:"published: the newest CRL or delta CRL lists it. pending: the next one will. disabled: CRLs have no entries (disable of config/crl). none: no issuer of the CA may sign CRLs."`
+	CRLStatus string `json:"crl_status,omitempty" doc:"published: the newest CRL or delta CRL lists it. pending: the next one will. disabled: CRLs have no entries (disable of config/crl). none: no issuer of the CA may sign CRLs. expired: the certificate has expired, and a CRL issued after that has listed it (RFC 5280 section 3.3)."`
 	CRLNumber string `json:"crl_number,omitempty" doc:"Number of that CRL, decimal. If crl_status is pending, the CRL that lists it has this number or a higher one."`
 	CRLDue    string `json:"crl_due,omitempty" doc:"When the CRL that lists it is due, RFC 3339, if crl_status is pending. A compromised key is listed at once. Otherwise it is rebuild_delay after the last CRL, or with enable_delta, delta_rebuild_interval after the last delta CRL."`
 }
@@ -29,6 +29,8 @@ func (m *mount) publishes(ctx context.Context, call *schema.Call, issuerID strin
 	case shows.Unsigned:
 		call.Warn("No CRL will show it: the CA has no issuer that may sign CRLs. Allow usage crl-signing for issuer %s, or import the key of the CA.", issuerID)
 		return publication{CRLStatus: "none"}
+	case shows.Left:
+		return publication{CRLStatus: "expired"}
 	case shows.Number.IsZero():
 		return publication{CRLStatus: "disabled"}
 	case shows.Due.IsZero():

@@ -16,6 +16,8 @@ type Shows struct {
 	Number cert.CRLNumber
 	// Unsigned says that no list will be made: the CA has no issuer that may sign CRLs.
 	Unsigned bool
+	// Left says that the certificate has expired and the lists need not have it any more.
+	Left bool
 	// Due is when the list is made; zero: it is there.
 	Due time.Time
 }
@@ -61,6 +63,9 @@ func (s *Service) Shows(ctx context.Context, issuer string, serial cert.Serial, 
 			continue
 		}
 		if found && row.Sequence <= head.Through && head.Through <= reached {
+			if kind == Complete && row.NotAfter.Before(head.ThisUpdate) && now.After(row.NotAfter.Add(s.retentionOf(ctx, r, row.Profile))) {
+				return Shows{Left: true}, nil
+			}
 			return Shows{Number: head.CRLNumber()}, nil
 		}
 		least = least.Max(head.CRLNumber().Next()) // a delta shares the numbers of the complete list
@@ -70,6 +75,12 @@ func (s *Service) Shows(ctx context.Context, issuer string, serial cert.Serial, 
 		due = p.due(now, delay)
 	}
 	return Shows{Number: least, Due: due}, nil
+}
+
+// retentionOf returns how long after their expiry the lists have certificates of a profile.
+func (s *Service) retentionOf(ctx context.Context, r *rules, profile string) time.Duration {
+	t := &task{Service: s, rules: r, kept: map[string]time.Duration{}}
+	return t.retention(ctx, profile)
 }
 
 // due returns when the list is made that has every change noted so far.

@@ -200,7 +200,7 @@ func TestEdge_CommandLine(t *testing.T) {
 	require.Equal(t, "the configuration is valid\n", run("-config", good, "-check-config").Stdout)
 	bad := run("-config", file(t, "bad.yaml", []byte("nmae: e\n")), "-check-config")
 	require.Equal(t, 65, bad.Code)
-	require.Contains(t, bad.Stderr, "field nmae not found")
+	require.Contains(t, bad.Stderr, "field nmae is not known; did you mean name?")
 	require.Equal(t, 65, run("-config", good, "serve").Code)
 	require.Equal(t, 65, run("-nonsense").Code)
 	require.Zero(t, run("-help").Code)

@@ -46,6 +46,9 @@ func send(t testing.TB, token, method, path string, body fields, headers ...stri
 	if token != anonymous {
 		request.Header.Set("X-Vault-Token", token)
 	}
+	if method == http.MethodPatch { // Vault takes no other for a PATCH
+		request.Header.Set("Content-Type", "application/merge-patch+json")
+	}
 	for i := 0; i+1 < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
