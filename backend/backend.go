@@ -88,6 +88,7 @@ func New(config Config) *Backend {
 		CheckPast: func(ctx context.Context, key cert.Fingerprint) error {
 			return b.Issue.CheckPast(ctx, key, profile.KindSubCA)
 		},
+		ClaimKey: func(key cert.Fingerprint) (func(), error) { return b.Issue.ClaimKey(key, profile.KindSubCA) },
 	})
 	b.Catalog = catalog.New(config.Store)
 	b.Catalog.OnMove(b.profileMoved)

@@ -114,9 +114,12 @@ func (s *Service) SignIntermediate(ctx context.Context, request CARequest, who r
 	if err != nil {
 		return nil, err
 	}
-	if key, err := s.admit(ctx, "csr", csr.PublicKey, profile.KindSubCA); err != nil {
+	key, release, err := s.claim(ctx, "csr", csr.PublicKey, profile.KindSubCA)
+	if err != nil {
 		return nil, err
-	} else if key == parent.Key() {
+	}
+	defer release()
+	if key == parent.Key() {
 		return nil, fault.Field("csr", "the public key is that of the signing issuer %s itself", parent.ID())
 	}
 	if request.UseCSR {
@@ -171,9 +174,11 @@ func (s *Subordinate) remembered() (name string, version int, err error) {
 // ocsp-responder (RFC 6960 section 4.2.2.2). A responder may have its key certified
 // again.
 func (s *Service) Delegate(ctx context.Context, parent *issuer.Issuer, pub crypto.PublicKey, validity time.Duration, who role.Identity) (*x509.Certificate, error) {
-	if _, err := s.admit(ctx, "csr", pub, profile.KindOCSP); err != nil {
+	_, release, err := s.claim(ctx, "csr", pub, profile.KindOCSP)
+	if err != nil {
 		return nil, err
 	}
+	defer release()
 	config, _ := profile.Preset("ocsp-responder")
 	compiled, err := profile.New("ocsp-responder", 0, config)
 	if err != nil {
@@ -207,7 +212,11 @@ func (s *Service) signUnder(ctx context.Context, parent *issuer.Issuer, compiled
 	if compiled.Kind() == profile.KindOCSP {
 		use = issuer.OCSPSigning
 	}
-	if err := parent.CheckUse(use); err != nil {
+	if use == issuer.Issuing {
+		if err := s.checkParent(parent); err != nil {
+			return nil, nil, err
+		}
+	} else if err := parent.CheckUse(use); err != nil {
 		return nil, nil, err
 	}
 	algorithm, err := compiled.Signature().Algorithm(parent.Certificate().PublicKey)

@@ -6,7 +6,8 @@ import (
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 )
 
-// claims are the keys that requests under way want for one owner each (unique_key).
+// claims are the keys that requests under way want for one owner each: that of the
+// certificate (unique_key), or the kind of certificate that the key gets (key-1).
 // The ledger knows a key from its commit on; until then the claim does, so that two
 // requests at a time, or of one batch, do not both find the key free.
 type claims struct {

@@ -7,6 +7,7 @@ import (
 
 	"vault-plugin-secrets-enterprise-pki/backend/cert"
 	"vault-plugin-secrets-enterprise-pki/backend/fault"
+	"vault-plugin-secrets-enterprise-pki/backend/issuer"
 	"vault-plugin-secrets-enterprise-pki/backend/profile"
 )
 
@@ -27,6 +28,35 @@ func (s *Service) admit(ctx context.Context, field string, pub crypto.PublicKey,
 		return key, fault.Blame(field, err)
 	}
 	return key, fault.Blame(field, s.CheckPast(ctx, key, kind))
+}
+
+// claim is admit for a key that a request is about to have certified: until release,
+// which is called after the ledger knows the certificate, no other request gets one of
+// another kind for the key.
+func (s *Service) claim(ctx context.Context, field string, pub crypto.PublicKey, kind string) (key cert.Fingerprint, release func(), err error) {
+	if key, err = cert.KeyFingerprint(pub); err != nil {
+		return key, nil, err
+	}
+	if release, err = s.ClaimKey(key, kind); err != nil {
+		return key, nil, fault.Blame(field, err)
+	}
+	if _, err = s.admit(ctx, field, pub, kind); err != nil { // what was certified before the claim is known now
+		release()
+		return key, nil, err
+	}
+	return key, release, nil
+}
+
+// ClaimKey keeps requests from certifying a key for another kind of certificate until
+// release. Conflict when one is about to.
+func (s *Service) ClaimKey(key cert.Fingerprint, kind string) (release func(), err error) {
+	if certifiesCA(kind) {
+		kind = profile.KindSubCA
+	}
+	if !s.uses.take(key, kind) {
+		return nil, fault.New(fault.Conflict, "another request is getting a certificate of another kind for the key; make a new key")
+	}
+	return func() { s.uses.release(key) }, nil
 }
 
 // checkHolder compares a key with those of the issuers of this mount.
@@ -111,4 +141,22 @@ func (s *Service) kindOf(ctx context.Context, name string) (string, error) {
 	}
 	s.kinds.Store(name, compiled.Kind()) // a version never changes
 	return compiled.Kind(), nil
+}
+
+// checkParent refuses an issuer whose certificate a CA of this mount has revoked or
+// suspended, whatever its state says: its key may have come while that happened (ca-4).
+// Rows name 64 bits of a key; with the serial number and the end they are enough.
+func (s *Service) checkParent(parent *issuer.Issuer) error {
+	if err := parent.CheckUse(issuer.Issuing); err != nil {
+		return err
+	}
+	row, found, err := s.Ledger.Row(parent.Serial())
+	if err != nil || !found || row.RevokedAt.IsZero() {
+		return nil // while rows load, the state is what is known
+	}
+	key := parent.Key()
+	if row.KeyHash == [8]byte(key[:8]) && row.NotAfter.Equal(parent.Certificate().NotAfter) {
+		return fault.New(fault.Denied, "issuer %s is not usable for %s: its certificate %s is revoked or suspended", parent.ID(), issuer.Issuing, parent.Serial())
+	}
+	return nil
 }

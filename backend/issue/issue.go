@@ -53,7 +53,8 @@ type Lists interface {
 type Service struct {
 	Config
 	kinds  sync.Map // profile name@version -> its kind
-	claims claims
+	claims claims   // by owner
+	uses   claims   // by kind of certificate
 }
 
 // New returns a service that has touched nothing.

@@ -111,7 +111,7 @@ func (s *Service) findIssuer(ctx context.Context, request Request, c *candidate)
 	if !c.issuer.PermitsProfile(profileName) {
 		return nil, fault.New(fault.Denied, "issuer %s does not permit profile %s (permitted_profiles)", c.issuer.ID(), profileName)
 	}
-	if err := c.issuer.CheckUse(issuer.Issuing); err != nil {
+	if err := s.checkParent(c.issuer); err != nil {
 		return nil, err
 	}
 	algorithm, err := c.profile.Signature().Algorithm(c.issuer.Certificate().PublicKey)
@@ -212,13 +212,20 @@ func (s *Service) checkKeyUse(ctx context.Context, pub crypto.PublicKey, c *cand
 	if c.key != nil {
 		return cert.KeyFingerprint(pub)
 	}
-	hash, err := s.admit(ctx, "csr", pub, c.profile.Kind())
-	if err != nil || !c.profile.UniqueKey() {
+	hash, release, err := s.claim(ctx, "csr", pub, c.profile.Kind())
+	if err != nil {
 		return hash, err
+	}
+	c.release = release
+	if !c.profile.UniqueKey() {
+		return hash, nil
 	}
 	claimed := s.claims.take(hash, owner)
 	if claimed {
-		c.release = func() { s.claims.release(hash) }
+		c.release = func() {
+			s.claims.release(hash)
+			release()
+		}
 	}
 	taken, err := s.Ledger.OtherOwner(hash, owner)
 	if err != nil {

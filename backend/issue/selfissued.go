@@ -48,16 +48,18 @@ func (s *Service) SignSelfIssued(ctx context.Context, request CrossRequest, who 
 	if err != nil {
 		return nil, err
 	}
-	if err := parent.CheckUse(issuer.Issuing); err != nil {
+	if err := s.checkParent(parent); err != nil {
 		return nil, err
 	}
 	if !parent.PermitsProfile(profile.SpelledSubCA) {
 		return nil, fault.New(fault.Denied, "issuer %s does not permit profile %s (permitted_profiles)", parent.ID(), profile.SpelledSubCA)
 	}
-	key, err := s.admit(ctx, "certificate", root.PublicKey, profile.KindSubCA)
-	switch {
-	case err != nil:
+	key, release, err := s.claim(ctx, "certificate", root.PublicKey, profile.KindSubCA)
+	if err != nil {
 		return nil, err
+	}
+	defer release()
+	switch {
 	case key == parent.Key():
 		return nil, fault.Field("certificate", "has the public key of the signing issuer %s itself", parent.ID())
 	case request.SameAlgorithm && root.PublicKeyAlgorithm != parent.Certificate().PublicKeyAlgorithm:

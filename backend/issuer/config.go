@@ -176,6 +176,7 @@ func (s *Set) AmendCluster(ctx context.Context, change func(*Cluster) error) (Cl
 func (s *Set) change(ctx context.Context, write func(*snapshot) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.letGo()
 	if s.snap.Load() == nil {
 		if err := s.load(ctx); err != nil {
 			return err

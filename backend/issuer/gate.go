@@ -25,7 +25,7 @@ func (s *Set) admit(ctx context.Context, snap *snapshot, field string, key cert.
 // of this mount has revoked or suspended does not come with its key: it would issue
 // (ca-4).
 func (s *Set) admitCertificate(ctx context.Context, snap *snapshot, p *plan, c *x509.Certificate, key cert.Fingerprint) error {
-	if err := s.admit(ctx, snap, "certificate", key); err != nil {
+	if err := s.hold(ctx, snap, "certificate", key); err != nil {
 		return fmt.Errorf("importing %q: %w", c.Subject.String(), err)
 	}
 	revoked, err := s.isRevoked(ctx, c)
@@ -49,6 +49,27 @@ func (s *Set) isRevoked(ctx context.Context, c *x509.Certificate) (bool, error) 
 		return false, nil
 	}
 	return s.Config.Revoked(ctx, c)
+}
+
+// hold is admit for who holds mu: until the change has ended, no request gets a
+// certificate of another kind for the key.
+func (s *Set) hold(ctx context.Context, snap *snapshot, field string, key cert.Fingerprint) error {
+	if s.ClaimKey != nil {
+		release, err := s.ClaimKey(key)
+		if err != nil {
+			return fault.Blame(field, err)
+		}
+		s.held = append(s.held, release)
+	}
+	return s.admit(ctx, snap, field, key) // what was certified before is known now
+}
+
+// letGo ends what hold began.
+func (s *Set) letGo() {
+	for _, release := range s.held {
+		release()
+	}
+	s.held = nil
 }
 
 // AdmitKey sends a public key that is to become a CA's through the gate.

@@ -163,7 +163,8 @@ func (n *snapshot) checkName(target *Issuer, name string) error {
 			return fault.Field("issuer_name", "%q is taken by another issuer", name)
 		}
 		// Whoever follows a URL in a certificate must not reach another CA.
-		if had := append([]string{other.Name()}, other.FormerNames...); slices.Contains(had, name) && (target == nil || target.ca != other.ca) {
+		had := func(earlier string) bool { return strings.EqualFold(earlier, name) }
+		if !other.NamesFree && (had(other.Name()) || slices.ContainsFunc(other.FormerNames, had)) && (target == nil || target.ca != other.ca) {
 			return fault.Field("issuer_name", "%q was the name of issuer %s of another CA, whose certificates may carry URLs with that name: choose another", name, other.ID())
 		}
 	}

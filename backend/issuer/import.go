@@ -174,7 +174,7 @@ func (s *Set) planKnown(ctx context.Context, snap *snapshot, p *plan, known *Iss
 		p.existing = append(p.existing, &known.record)
 		return nil
 	}
-	if err := s.admit(ctx, snap, "certificate", known.key); err != nil {
+	if err := s.hold(ctx, snap, "certificate", known.key); err != nil {
 		return fmt.Errorf("importing %q: %w", known.cert.Subject.String(), err)
 	}
 	next := known.record

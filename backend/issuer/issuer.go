@@ -119,6 +119,9 @@ type record struct {
 	// issuers of the same CA that an earlier release forgot.
 	FormerIDs []string `json:"former_ids,omitempty"`
 	DeletedAt int64    `json:"deleted_at,omitempty"` // seconds since 1970
+	// NamesFree says that no certificate was known to need the names when the issuer was
+	// deleted: any issuer may take them. Until then they lead here.
+	NamesFree bool `json:"names_free,omitempty"`
 }
 
 // Issuer is an immutable view of one issuer, with its chain.

@@ -77,9 +77,7 @@ func (s *Set) Delete(ctx context.Context, ref string, options DeleteOptions) (De
 		done.Kept = done.Live.Count > 0
 		next := target.record
 		next.CA, next.State, next.DeletedAt = target.ca, Deleted, s.Now().Unix()
-		if !done.Kept { // no certificate names it: the names are free
-			next.Settings.Name, next.FormerNames = "", nil
-		}
+		next.NamesFree = !done.Kept // a certificate that is being issued may carry them
 		return s.records.Put(ctx, next.ID, &next)
 	})
 	return done, err

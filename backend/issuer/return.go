@@ -16,7 +16,7 @@ func (s *Set) planReturn(ctx context.Context, snap *snapshot, p *plan, deleted *
 		return err
 	}
 	back := deleted.record
-	back.State, back.KeyID, back.DeletedAt = External, "", 0
+	back.State, back.KeyID, back.DeletedAt, back.NamesFree = External, "", 0, false
 	if key != nil {
 		back.State, back.KeyID = Active, key.ID
 	}

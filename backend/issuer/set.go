@@ -30,6 +30,9 @@ type Config struct {
 	// CheckPast refuses a key that must not become a CA's for what is on record of its
 	// certificates; nil refuses none. It must not call the set.
 	CheckPast func(ctx context.Context, key cert.Fingerprint) error
+	// ClaimKey keeps requests under way from certifying a key for anything but a CA until
+	// release. Conflict when one is about to; nil refuses none. It must not call the set.
+	ClaimKey func(key cert.Fingerprint) (release func(), err error)
 	// Live tells what lives of the certificates that issuers, given by id, have signed.
 	// Unavailable while that is not known. Nil: none do.
 	Live func(ctx context.Context, issuers []string) (Live, error)
@@ -51,6 +54,7 @@ type Set struct {
 	mu          sync.Mutex
 	snap        atomic.Pointer[snapshot]
 	proofs      proofs   // used by who holds mu
+	held        []func() // releases what a change has claimed; used by who holds mu
 	authorities sync.Map // authority cache: authorityKey -> *sign.Authority
 }
 
