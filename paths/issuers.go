@@ -307,11 +307,10 @@ func (m *mount) revokeIssuer(ctx context.Context, call *schema.Call, in issuerRe
 	warn(call, warnings)
 	answer := revokedIssuer{issuerAnswer: answerIssuer(revoked)}
 	record, err := m.engine.Ledger.Get(ctx, revoked.Serial())
-	if err != nil || !bytes.Equal(record.DER, revoked.Certificate().Raw) {
-		return answer, nil // another CA has signed it
-	}
-	if row, found, err := m.engine.Ledger.Row(revoked.Serial()); err == nil && found {
-		answer.publication = m.publishesRow(ctx, call, row)
+	if err == nil && bytes.Equal(record.DER, revoked.Certificate().Raw) { // else another CA has signed it
+		if row, found, err := m.engine.Ledger.Row(revoked.Serial()); err == nil && found {
+			answer.publication = m.publishesRow(ctx, call, row)
+		}
 	}
 	return answer, nil
 }

@@ -44,9 +44,8 @@ func SPKI(pub crypto.PublicKey) ([]byte, error) {
 // another key. field is what the message blames. Types of keys that are not known pass:
 // CheckKey refuses those.
 func CheckSPKI(field string, raw []byte, pub crypto.PublicKey) error {
-	canonical, err := SPKI(pub)
-	if err != nil || bytes.Equal(raw, canonical) {
-		return nil
+	if canonical, err := SPKI(pub); err != nil || bytes.Equal(raw, canonical) {
+		return nil //nolint:nilerr // a type that is not known
 	}
 	return fault.Field(field, "must hold its public key in the canonical DER of SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7): "+
 		"no unused bits, no further octets, the parameters of its algorithm; make the key or the request anew")

@@ -80,8 +80,9 @@ func (s *Service) Import(ctx context.Context, issuer string, ca *x509.Certificat
 	if err != nil {
 		return Head{}, err
 	}
-	next, number := importedEdition(list, s.config.Now()), cert.CRLNumber{}
-	if number, err = cert.CRLNumberOf(list.Number); err != nil {
+	next := importedEdition(list, s.config.Now())
+	number, err := cert.CRLNumberOf(list.Number)
+	if err != nil {
 		return Head{}, err
 	}
 	if last := before.head; last != nil {

@@ -129,8 +129,9 @@ func (s *Service) kindOf(ctx context.Context, name string) (string, error) {
 	case strings.HasPrefix(name, "role:"):
 		return profile.KindLeaf, nil
 	}
-	if known, ok := s.kinds.Load(name); ok {
-		return known.(string), nil
+	known, _ := s.kinds.Load(name)
+	if kind, ok := known.(string); ok {
+		return kind, nil
 	}
 	compiled, err := s.Catalog.Issued(ctx, name)
 	switch {
@@ -151,8 +152,11 @@ func (s *Service) checkParent(parent *issuer.Issuer) error {
 		return err
 	}
 	row, found, err := s.Ledger.Row(parent.Serial())
+	if fault.Is(err, fault.Unavailable) {
+		err = nil // while rows load, the state is what is known
+	}
 	if err != nil || !found || row.RevokedAt.IsZero() {
-		return nil // while rows load, the state is what is known
+		return err
 	}
 	key := parent.Key()
 	if row.KeyHash == [8]byte(key[:8]) && row.NotAfter.Equal(parent.Certificate().NotAfter) {

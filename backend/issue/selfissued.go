@@ -3,7 +3,6 @@ package issue
 import (
 	"context"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"slices"
 	"time"
 
@@ -132,7 +131,7 @@ func (s *Service) crossTemplate(ctx context.Context, parent *issuer.Issuer, root
 	}
 	for _, extension := range root.Extensions {
 		if !slices.Contains(replaced, extension.Id.String()) {
-			template.ExtraExtensions = append(template.ExtraExtensions, pkix.Extension(extension))
+			template.ExtraExtensions = append(template.ExtraExtensions, extension)
 		}
 	}
 	if template.NotBefore.Before(above.NotBefore) {

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -242,7 +241,7 @@ func TestDoS1_DecoysLiftNoConstraints(t *testing.T) {
 	_, err = set.Import(ctx, issuer.ImportRequest{PEM: bundle(root.cert)})
 	require.ErrorContains(t, err, "more than 8 keys", "the parent must not be one too many either")
 	for _, set := range []*issuer.Set{set, open(store)} {
-		require.NoError(t, issues(t, set, waiting.ID(), "www.example.com"), fmt.Sprintf("%d", set.Verified()))
+		require.NoError(t, issues(t, set, waiting.ID(), "www.example.com"), "%d signatures verified", set.Verified())
 	}
 }
 

@@ -99,7 +99,7 @@ func (r *relations) checkUsable(at int, n *node) error {
 			return nil
 		}
 	} else if view := r.snap.of(at); view == nil || view.usable != nil || view.KeyID() == "" {
-		return nil
+		return nil //nolint:nilerr // it could issue nothing before
 	}
 	if err := sign.Usable(n.cert, n.above()); err != nil {
 		return fault.FieldOf(fault.Invalid, "certificate", "%q could issue nothing: %w", n.cert.Subject.String(), err)

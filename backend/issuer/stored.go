@@ -82,8 +82,10 @@ func (r *reading) record(id string, stored *record) error {
 		r.broken(id, "has the state %q, which this release does not know", stored.State)
 	}
 	if isID(view.Name()) {
-		r.Problems = append(r.Problems, Problem{ID: id, Notice: true,
-			Text: fmt.Sprintf("the name %s has the form of an id, and finds nothing: give issuer %s another name", view.Name(), id)})
+		r.Problems = append(r.Problems, Problem{
+			ID: id, Notice: true,
+			Text: fmt.Sprintf("the name %s has the form of an id, and finds nothing: give issuer %s another name", view.Name(), id),
+		})
 	}
 	for _, former := range stored.FormerIDs {
 		other, taken := r.taken[former]

@@ -9,49 +9,63 @@ import (
 
 var divergentRequests = map[string]divergence{
 	"unknown fields in a request": {
-		probe: request(http.MethodPost, "roles/misspelled", fields{"allowed_domain": "example.com"}), builtin: taken, ours: refused},
+		probe: request(http.MethodPost, "roles/misspelled", fields{"allowed_domain": "example.com"}), builtin: taken, ours: refused,
+	},
 	"`null` in a field of a `PATCH`": {
-		probe: request(http.MethodPatch, "roles/any", fields{"allow_ip_sans": nil}), builtin: taken, ours: refused},
+		probe: request(http.MethodPatch, "roles/any", fields{"allow_ip_sans": nil}), builtin: taken, ours: refused,
+	},
 	"an empty text or list element (`\"\"`, `[\"\"]`)": {
-		probe: emptyElements, builtin: "1", ours: "0"},
+		probe: emptyElements, builtin: "1", ours: "0",
+	},
 	"names of roles, profiles, issuers and keys that differ only in case": {
-		probe: otherCase, builtin: taken, ours: refused},
+		probe: otherCase, builtin: taken, ours: refused,
+	},
 	"`issuer_ref` in the body of `sign` and `issue`": {
-		probe: request(http.MethodPost, "issue/any", fields{"common_name": "a.example.com", "issuer_ref": "nobody"}), builtin: taken, ours: refused},
+		probe: request(http.MethodPost, "issue/any", fields{"common_name": "a.example.com", "issuer_ref": "nobody"}), builtin: taken, ours: refused,
+	},
 	"`exported` for keys of CAs, as in `root/generate/exported`": {
-		probe: request(http.MethodPost, "issuers/generate/root/exported", fields{"common_name": "Exported", "key_type": "ec"}), builtin: taken, ours: refused},
+		probe: request(http.MethodPost, "issuers/generate/root/exported", fields{"common_name": "Exported", "key_type": "ec"}), builtin: taken, ours: refused,
+	},
 	"`ttl`, `not_after`, `not_before_duration` of a request for an intermediate": {
-		probe: intermediateTTL, builtin: "silent", ours: "warned"},
+		probe: intermediateTTL, builtin: "silent", ours: "warned",
+	},
 	"`config/issuers` with an empty `default`":                                               {shownBy: "TestTerraformDefaultIssuerAndKey"},
 	"`allow_token_displayname` of a role":                                                    {probe: field("roles/any", "allow_token_displayname"), builtin: "false", ours: "absent"},
 	"deleting a revoked issuer; importing, or making, a CA with the key of a revoked issuer": {shownBy: "TestCA4_NoWayBackForARevokedIssuer"},
 	"revoking an issuer": {shownBy: "TestId1_RevokingACAStopsEveryIssuerOfItsKey"},
 	"a key that was revoked as compromised (`keyCompromise`, `cACompromise`, `aACompromise`)": {
-		probe: compromisedKey, builtin: taken, ours: refused},
+		probe: compromisedKey, builtin: taken, ours: refused,
+	},
 	"one key for certificates of different kinds (CA, server, OCSP responder)": {
-		probe: keyOfACA, builtin: taken, ours: refused},
+		probe: keyOfACA, builtin: taken, ours: refused,
+	},
 	"a CSR or certificate whose public key is not in canonical DER (unused bits, further bytes)": {shownBy: "TestId1_AKeyInAnotherEncodingIsRefusedWhereCertificatesEnter"},
 	"URL templates that do not exist, such as `{{issuer}}`": {
 		probe:   request(http.MethodPost, "config/urls", fields{"enable_templating": true, "issuing_certificates": "http://a.example.com/{{issuer}}"}),
-		builtin: taken, ours: refused},
+		builtin: taken, ours: refused,
+	},
 	"deleting a key": {shownBy: "TestCa6_AKeyThatLiveCertificatesNeedStays"},
 	"a bundle with the certificate of a CA whose key is here, and others that are not above it":  {shownBy: "TestCA3_CertificatesOffTheChainAreRefused"},
 	"a CA certificate whose `authorityKeyIdentifier` is not its issuer's `subjectKeyIdentifier`": {shownBy: "TestCA3_ChainsThatOthersRejectAreRefused"},
 	"certificates in PKCS#7 (.p7b), with a byte order mark, in DER as base64":                    {shownBy: "TestCertificatesInTheFormsThatCAsSend"},
 	"issuer names `Default`, `SELF` (any case of a keyword) or in the form of a UUID": {
 		probe:   request(http.MethodPost, "issuers/generate/root/internal", fields{"common_name": "Self", "key_type": "ec", "issuer_name": "SELF"}),
-		builtin: taken, ours: refused},
+		builtin: taken, ours: refused,
+	},
 	"a bundle of more than 100 certificates":               {probe: bundleOf("", 101), builtin: taken, ours: refused},
 	"`root/sign-self-issued`":                              {shownBy: "TestSelfIssued_ANewRootUnderTheOldOne"},
 	"`use_csr_values` with a CSR that has no subject":      {shownBy: "TestSubordinateWithAURIAlone"},
 	"`issuer/:ref` written without `issuer_name`":          {shownBy: "TestAnIssuersNameStays"},
 	"`crl-signing` for a CA without the key usage cRLSign": {shownBy: "TestUsageFollowsKeyUsage"},
 	"a bundle with a damaged PEM block": {
-		probe: bundleOf("-----BEGIN CERTIFICATE-----\nMIIB!\n-----END CERTIFICATE-----\n", 1), builtin: taken, ours: refused},
+		probe: bundleOf("-----BEGIN CERTIFICATE-----\nMIIB!\n-----END CERTIFICATE-----\n", 1), builtin: taken, ours: refused,
+	},
 	"subject attributes of a role that no certificate can have, such as `country=Germany`": {
-		probe: request(http.MethodPost, "roles/country", fields{"country": "Germany"}), builtin: taken, ours: refused},
+		probe: request(http.MethodPost, "roles/country", fields{"country": "Germany"}), builtin: taken, ours: refused,
+	},
 	"durations in years, such as `10y`": {
-		probe: request(http.MethodPost, "roles/years", fields{"max_ttl": "10y"}), builtin: refused, ours: taken},
+		probe: request(http.MethodPost, "roles/years", fields{"max_ttl": "10y"}), builtin: refused, ours: taken,
+	},
 	"missing keys and roles": {probe: status(http.MethodGet, "key/nobody", nil), builtin: "500", ours: "404"},
 }
 

@@ -1,4 +1,4 @@
-package wait
+package wait //nolint:testpackage // it shortens the patience
 
 import (
 	"context"

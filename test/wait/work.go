@@ -1,6 +1,7 @@
 package wait
 
 import (
+	"bytes"
 	"os"
 	"strconv"
 	"strings"
@@ -58,7 +59,7 @@ func family(root int) []string {
 		if name := entry.Name(); name[0] >= '1' && name[0] <= '9' {
 			if raw, err := os.ReadFile("/proc/" + name + "/stat"); err == nil {
 				// The second field is a name in parentheses; it may hold anything.
-				if fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:])); len(fields) > 1 {
+				if fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:])); len(fields) > 1 {
 					parents[name] = fields[1]
 				}
 			}
