@@ -79,3 +79,30 @@ func TestCa5_ListsOfUnknownIssuersStay(t *testing.T) {
 	_, kind := crl.SplitName("root")
 	require.Equal(t, crl.Complete, kind)
 }
+
+// The places of shards move with the lists: certificates go on naming them.
+func TestCa5_PlacesOfAnEarlierReleaseMoveToTheirCA(t *testing.T) {
+	m := newMount(t, (&clock{now: noon}).Now)
+	m.configure(t, func(s *crl.Settings) { s.Shards = 2 })
+	m.source.point(crl.Points{CRL: []string{shardURL}})
+	leaf := m.issue(t, []string{shardURL}, noon.AddDate(1, 0, 0))
+	m.rebuild(t)
+	m.Close()
+	m.source.point(crl.Points{}) // the URL is one of earlier settings by now
+	m.source.members = map[string][]string{"ca": {"root"}}
+	m.source.byID = map[string]ca{"ca": m.source.byID["root"]}
+	s := m.restart(m.store)
+	defer s.Close()
+	kind := kindOf(leaf.serial, 2)
+	for _, name := range []string{"root", "ca"} {
+		der, _, err := s.List(t.Context(), name, kind)
+		require.NoError(t, err)
+		require.NotEmpty(t, der)
+		heads, err := s.Heads(t.Context(), name)
+		require.NoError(t, err)
+		require.Len(t, heads, 3, "the complete list and both shards")
+	}
+	require.Contains(t, m.store.Dump(), layout.CRLPlaces+"ca")
+	require.NotContains(t, m.store.Dump(), layout.CRLPlaces+"root")
+	whole(t, m.store)
+}
