@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // upgrade moves what an earlier release has kept for each issuer to the CA that the
@@ -14,37 +15,60 @@ import (
 type upgrade struct {
 	mu   sync.Mutex  // held while it is under way
 	done atomic.Bool // storage has nothing of an earlier release
+	// What follows is guarded by mu.
+	failed map[string]error // why the lists of a CA could not be moved; the others go on
+	again  time.Time        // when the failed ones are tried again
 }
+
+// upgradePause is the time between two attempts to move lists.
+const upgradePause = time.Minute
 
 // ca returns the CA that an issuer is a certificate of, once storage is upgraded.
 func (s *Service) ca(ctx context.Context, issuer string) (string, error) {
 	if err := s.upgraded(ctx); err != nil {
 		return issuer, err
 	}
-	return s.config.Source.CA(ctx, issuer)
+	ca, err := s.config.Source.CA(ctx, issuer)
+	if err != nil || s.upgrade.done.Load() {
+		return ca, err
+	}
+	s.upgrade.mu.Lock()
+	defer s.upgrade.mu.Unlock()
+	return ca, s.upgrade.failed[ca]
 }
 
 // upgraded makes sure that storage is upgraded: the first caller does it, with one List
-// of each prefix when there is nothing to do, and the others wait.
+// of each prefix when there is nothing to do, and the others wait. A CA whose lists cannot
+// be read or written does not keep the others from theirs.
 func (s *Service) upgraded(ctx context.Context) error {
 	if s.upgrade.done.Load() {
 		return nil
 	}
 	s.upgrade.mu.Lock()
 	defer s.upgrade.mu.Unlock()
-	if s.upgrade.done.Load() {
+	if s.upgrade.done.Load() || s.upgrade.failed != nil && s.config.Now().Before(s.upgrade.again) {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rebuildDeadline) // for all who wait
+	defer cancel()
 	legacy, err := s.legacy(ctx)
 	if err != nil {
 		return fmt.Errorf("finding CRLs of an earlier release: %w", err)
 	}
+	failed := map[string]error{}
 	for ca, issuers := range legacy {
 		if err := s.moveTo(ctx, ca, issuers); err != nil {
-			return fmt.Errorf("moving the CRLs of issuers %v to their CA %s: %w", issuers, ca, err)
+			failed[ca] = fmt.Errorf("moving the CRLs of issuers %v to their CA %s: %w", issuers, ca, err)
+			s.config.Log.Error("CRLs of an earlier release could not be moved to their CA", "ca", ca, "issuers", issuers, "error", err)
+			continue
 		}
 		s.config.Log.Info("CRLs of an earlier release moved from issuers to their CA", "ca", ca, "issuers", issuers)
 	}
+	if len(failed) > 0 {
+		s.upgrade.failed, s.upgrade.again = failed, s.config.Now().Add(upgradePause)
+		return nil
+	}
+	s.upgrade.failed = nil
 	s.upgrade.done.Store(true)
 	return nil
 }

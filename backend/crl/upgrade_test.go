@@ -3,6 +3,7 @@ package crl_test
 import (
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -105,4 +106,31 @@ func TestCa5_PlacesOfAnEarlierReleaseMoveToTheirCA(t *testing.T) {
 	require.Contains(t, m.store.Dump(), layout.CRLPlaces+"ca")
 	require.NotContains(t, m.store.Dump(), layout.CRLPlaces+"root")
 	whole(t, m.store)
+}
+
+// A list that cannot be read keeps its own CA from its CRL, and no other.
+func TestCa5_ADamagedListOfAnEarlierReleaseStopsNoOtherCA(t *testing.T) {
+	now := &clock{now: noon}
+	m := newMount(t, now.Now)
+	m.source.byID["other"] = m.source.byID["root"]
+	for _, issuer := range []string{"root", "other"} {
+		_, err := m.Rebuild(t.Context(), issuer)
+		require.NoError(t, err)
+	}
+	m.Close()
+	intact := m.store.Dump()[layout.CRLHead+"root"]
+	require.NoError(t, m.store.Put(t.Context(), layout.CRLHead+"root", []byte("{")))
+	m.source.members = map[string][]string{"ca": {"root"}, "another": {"other"}}
+	s := m.restart(m.store)
+	defer s.Close()
+	_, _, err := s.Get(t.Context(), "root")
+	require.Error(t, err)
+	der, _, err := s.Get(t.Context(), "other")
+	require.NoError(t, err)
+	require.NotEmpty(t, der)
+	require.NoError(t, m.store.Put(t.Context(), layout.CRLHead+"root", intact))
+	now.move(time.Minute)
+	der, _, err = s.Get(t.Context(), "root")
+	require.NoError(t, err)
+	require.NotEmpty(t, der, "it is tried again")
 }
