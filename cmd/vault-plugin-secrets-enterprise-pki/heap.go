@@ -21,10 +21,18 @@ const (
 // small that it would fill, and be walked, ten times a second under load, which cost
 // a sixth of the processor time of a signature. Where memory is locked, untouched
 // memory takes pages too: nothing is reserved then.
-func reserve() []byte {
+//
+// It comes in pieces, because the runtime clears an allocation as a whole when a part of
+// its addresses was in use before, and clearing touches pages.
+func reserve() [][]byte {
 	if locked, _ := strconv.ParseBool(os.Getenv(pluginutil.PluginMlockEnabled)); locked {
 		return nil
 	}
 	debug.SetGCPercent(growth)
-	return make([]byte, garbageFloor*100/growth)
+	const piece = 8 << 20
+	pieces := make([][]byte, garbageFloor*100/growth/piece)
+	for i := range pieces {
+		pieces[i] = make([]byte, piece)
+	}
+	return pieces
 }
