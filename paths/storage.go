@@ -20,7 +20,7 @@ var _ kv.Store = store{}
 
 // Get implements kv.Store.
 func (s store) Get(ctx context.Context, key string) ([]byte, error) {
-	entry, err := s.storage.Get(ctx, key)
+	entry, err := s.storage.Get(apart(ctx), key)
 	if err != nil {
 		return nil, classify(ctx, err)
 	}
@@ -35,17 +35,25 @@ func (s store) Put(ctx context.Context, key string, value []byte) error {
 	if len(value) > kv.MaxValue {
 		return fault.New(fault.Internal, "entry of %d bytes is larger than the %d that storage takes", len(value), kv.MaxValue)
 	}
-	return classify(ctx, s.storage.Put(ctx, &logical.StorageEntry{Key: key, Value: value}))
+	return classify(ctx, s.storage.Put(apart(ctx), &logical.StorageEntry{Key: key, Value: value}))
+}
+
+// apart gives an operation an index state of its own. The SDK keeps one for each request and
+// changes it after every write without a lock, while the lists of several CAs may be
+// written side by side for one request. The state serves the replication of Vault
+// Enterprise only.
+func apart(ctx context.Context) context.Context {
+	return logical.IndexStateContext(ctx, &logical.WALState{})
 }
 
 // Delete implements kv.Store.
 func (s store) Delete(ctx context.Context, key string) error {
-	return classify(ctx, s.storage.Delete(ctx, key))
+	return classify(ctx, s.storage.Delete(apart(ctx), key))
 }
 
 // List implements kv.Store. Vault promises no order.
 func (s store) List(ctx context.Context, prefix string) ([]string, error) {
-	names, err := s.storage.List(ctx, prefix)
+	names, err := s.storage.List(apart(ctx), prefix)
 	if err != nil {
 		return nil, classify(ctx, err)
 	}
